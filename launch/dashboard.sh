@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Serves the SwanLab dashboard of every run under a folder of outputs:
+#   bash launch/dashboard.sh [OUTPUTS=outputs] [swanlab watch options, as --port 5092]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+outputs=outputs
+if [ $# -gt 0 ] && [[ $1 != -* ]]; then outputs=$1; shift; fi
+if [ ! -d "$outputs/swanlog" ]; then
+    echo "dashboard: there is no $outputs/swanlog. Start a run first (bash launch/pretrain.sh), or name its paths.outputs" >&2
+    exit 2
+fi
+exec swanlab watch "$outputs/swanlog" "$@"

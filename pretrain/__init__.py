@@ -1,0 +1,1 @@
+"""Pretraining: the controller's entry (__main__), the worker (train) and the way from text to token ids (encode)."""

@@ -1,0 +1,39 @@
+"""One rank of a pretraining run, in the order in which things are built. Started by DeepSpeed's launcher:
+
+python -m pretrain.train RUN_DIRECTORY/config.yaml [CHECKPOINT]
+"""
+
+import sys
+from pathlib import Path
+
+from trainyard.worker import Worker, worker
+
+
+def train(this: Worker) -> None:
+    # Imported here, once this rank's log is open: the libraries' warnings belong there.
+    from trainyard import config as configs
+    from trainyard import factory, model, trainer
+    from trainyard.data import tokenizer as tokenizers
+    from trainyard.data.dataset import open_datasets
+
+    config = configs.load(this.run_dir.config)
+    trainer.start_process_group(config.launch.timeout_s)
+    args = trainer.training_arguments(config, this.run_dir.checkpoints)
+    tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)
+    datasets = open_datasets(Path(str(config.data.prepared)), config.data)
+    network = model.build(
+        config.model,
+        vocab_size=len(tokenizer),
+        special_ids=tokenizers.special_ids(tokenizer),
+        seed=config.run.seed,
+        own_vocab=config.model.path is None,
+    )
+    run = factory.build(this, config, args, network, tokenizer, datasets)
+    factory.announce(this, config, run, datasets)
+    run.trainer.train(resume_from_checkpoint=str(this.resume) if this.resume else None)
+    factory.finish(this, run)
+
+
+if __name__ == "__main__":
+    with worker(sys.argv[1:]) as this:
+        train(this)

@@ -1,0 +1,179 @@
+"""Speed and memory beside the loss, metrics.jsonl, and rank 0's progress."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trainyard.data.loader import TimedLoader
+from trainyard.worker import Worker
+
+PEAK_FLOPS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "H800": 989e12,
+    "H20": 148e12,
+    "A100": 312e12,
+    "A800": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+"""Dense bfloat16 peak of one device, in FLOP/s, by a part of its name; from the vendor's data sheets."""
+
+
+def device_peak(name: str) -> float | None:
+    """The peak of the longest entry of PEAK_FLOPS that the device's name contains; None when it is unknown."""
+    matches = [key for key in PEAK_FLOPS if key in name]
+    return PEAK_FLOPS[max(matches, key=len)] if matches else None
+
+
+class SpeedCallback(TrainerCallback):
+    """Adds to every line of metrics: tokens_seen, tokens_per_second, mfu, data_wait, memory_gib.
+
+    The first of the callbacks that log, so that all others see the same values. `tokens_per_second` is over all ranks
+    and covers training alone: evaluations and saves are taken out. `data_wait` is the share of that time in which
+    rank 0 waited for data.
+    """
+
+    def __init__(self, tokens_per_step: int, samples_per_epoch: float, flops_per_token: float, world_size: int):
+        self.tokens_per_step = tokens_per_step
+        self.samples_per_epoch = samples_per_epoch
+        self.flops_per_token = flops_per_token
+        self.world_size = world_size
+        self.peak = device_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        self.tokens_per_second: float | None = None
+        self._step = 0
+        self._training = self._since = 0.0
+        self._waited = 0.0
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._since = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._training += time.perf_counter() - self._since
+        # The Trainer sees the whole run as one pass over the loader; the epoch follows from the samples.
+        state.epoch = state.global_step / self.samples_per_epoch
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, Any] = kwargs["logs"]
+        logs["tokens_seen"] = state.global_step * self.tokens_per_step
+        if "loss" not in logs:
+            return
+        loader = kwargs["train_dataloader"]
+        waited = loader.seconds_waited if isinstance(loader, TimedLoader) else 0.0
+        seconds = self._training + waited - self._waited
+        steps = state.global_step - self._step
+        if steps > 0 and seconds > 0:
+            self.tokens_per_second = steps * self.tokens_per_step / seconds
+            logs["tokens_per_second"] = round(self.tokens_per_second, 1)
+            logs["data_wait"] = round((waited - self._waited) / seconds, 5)
+            if self.peak:
+                done = self.tokens_per_second * self.flops_per_token
+                logs["mfu"] = round(done / (self.peak * self.world_size), 4)
+        logs["memory_gib"] = round(_memory_gib(), 3)
+        self._step, self._training, self._waited = state.global_step, 0.0, waited
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._step = state.global_step
+
+
+def _memory_gib() -> float:
+    """Peak memory of rank 0: reserved on its GPU, or resident on the host when there is none."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+class MetricsFile:
+    """metrics.jsonl: one line per step, the steps ascending, none twice, after any number of resumes."""
+
+    def __init__(self, path: Path, resume_step: int | None):
+        """Keeps of an earlier file what lies at or before `resume_step`; None starts anew."""
+        self.path = path
+        rows = [] if resume_step is None else [row for row in read_metrics(path) if row["step"] <= resume_step]
+        staging = path.with_name(f".{path.name}")
+        staging.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        staging.replace(path)
+        self.history = rows
+        self._last: dict[str, Any] = rows[-1] if rows else {}
+        self._offset = path.stat().st_size - len(json.dumps(self._last) + "\n") if rows else 0
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Adds values to a step's line; the line of the newest step is written again, never doubled."""
+        with self.path.open("r+b") as stream:
+            if self._last.get("step") == step:
+                self._last |= values
+            else:
+                self._offset = stream.seek(0, 2)
+                self._last = {"step": step, **values}
+            stream.seek(self._offset)
+            stream.truncate()
+            stream.write((json.dumps(self._last) + "\n").encode())
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl; one that a crash cut off is passed over."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+class ProgressCallback(TrainerCallback):
+    """Rank 0: metrics.jsonl, progress.json, and the lines on the screen."""
+
+    def __init__(self, worker: Worker, metrics: MetricsFile, tokens_per_step: int):
+        self.worker, self.metrics, self.tokens_per_step = worker, metrics, tokens_per_step
+        self._started = 0.0
+        self._first_step = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._started, self._first_step = time.monotonic(), state.global_step
+        self._note(state, "training", now=True)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._note(state, "training")
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = {key: value for key, value in kwargs["logs"].items() if key != "total_flos"}
+        if "train_runtime" in logs:  # the Trainer's closing summary is not a step
+            return
+        self.metrics.write(state.global_step, logs)
+        if "loss" in logs:
+            news = {"loss": logs["loss"], "tokens_per_second": logs.get("tokens_per_second")}
+            self._note(state, "training", now=True, **news)
+        if "eval_loss" in logs:
+            self.worker.say(
+                f"step {state.global_step}: held-out loss {logs['eval_loss']:.4f}, "
+                f"perplexity {logs['eval_perplexity']:.2f}"
+            )
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.worker.say(f"step {state.global_step}: checkpoint saved")
+
+    def _note(self, state: TrainerState, phase: str, now: bool = False, **news: Any) -> None:
+        done = state.global_step - self._first_step
+        left = state.max_steps - state.global_step
+        eta = (time.monotonic() - self._started) / done * left if done else None
+        step = state.global_step
+        self.worker.note(
+            now=now, phase=phase, step=step, max_steps=state.max_steps, tokens_seen=step * self.tokens_per_step,
+            eta_s=eta, **news,
+        )  # fmt: skip

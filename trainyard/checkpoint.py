@@ -1,0 +1,101 @@
+"""Checkpoint directories: the manifest that makes one whole, finding the newest good one, deleting old ones.
+
+Needs no torch, so the controller chooses what to resume from before a GPU is claimed.
+"""
+
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from trainyard.rundir import read_json, write_json
+
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One checkpoint directory; `reason` tells why it cannot be used and is None for a good one."""
+
+    path: Path
+    step: int
+    reason: str | None
+
+
+def write_manifest(checkpoint: Path, **facts: Any) -> None:
+    """Describes every file of a checkpoint by size and checksum, beside `facts` such as step and world_size.
+
+    Written last and in one step: a directory without a manifest is not a checkpoint.
+    """
+    files = {
+        str(file.relative_to(checkpoint)): {"size": file.stat().st_size, "xxh3_128": _checksum(file)}
+        for file in sorted(checkpoint.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    write_json(checkpoint / MANIFEST, {**facts, "files": files})
+
+
+def verify(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be trusted, or None when every file is what the manifest says."""
+    if not checkpoint.is_dir():
+        return "no such directory"
+    manifest = read_json(checkpoint / MANIFEST)
+    if not manifest.get("files"):
+        return f"no {MANIFEST}: the save did not finish"
+    for name, entry in manifest["files"].items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != entry["size"]:
+            return f"{name} has {file.stat().st_size} bytes instead of {entry['size']}"
+        if _checksum(file) != entry["xxh3_128"]:
+            return f"{name} was damaged: its checksum differs from the manifest's"
+    return None
+
+
+def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
+    """(step, path) of every checkpoint-<step> directory, newest first, good or not."""
+    if not directory.is_dir():
+        return []
+    found = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
+    return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+
+
+def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:
+    """The newest checkpoint that verifies, and those that were passed over, each with the reason."""
+    passed_over = []
+    for step, path in list_checkpoints(directory):
+        verdict = Verdict(path, step, verify(path))
+        if verdict.reason is None:
+            return verdict, passed_over
+        passed_over.append(verdict)
+    return None, passed_over
+
+
+def rotate(directory: Path, keep: int | None, protect: Iterable[Path] = ()) -> None:
+    """Deletes whole checkpoints beyond the newest `keep` (None: keeps all), never one of `protect`.
+
+    A directory without a manifest neither counts nor is deleted here, so a half-written save never costs a good one.
+    The manifest goes first: a deletion that is cut off leaves no checkpoint rather than a damaged one.
+    """
+    if keep is None:
+        return
+    protected = {path.resolve() for path in protect}
+    whole = [path for _, path in list_checkpoints(directory) if (path / MANIFEST).is_file()]
+    for path in whole[max(keep, 1) :]:
+        if path.resolve() not in protected:
+            (path / MANIFEST).unlink()
+            shutil.rmtree(path)
+
+
+def _checksum(file: Path) -> str:
+    state = xxhash.xxh3_128()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            state.update(block)
+    return state.hexdigest()

@@ -1,0 +1,185 @@
+"""From overrides to one typed Config, and to and from a run's config.yaml. With controller.py the only user of Hydra."""
+
+import contextlib
+import difflib
+import re
+import sysconfig
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainyard import ROOT
+from trainyard.arguments import MANAGED, trainer_schema
+from trainyard.schema import Config
+
+CONF_DIR = ROOT / "conf"
+_SECRET = re.compile(r"(^|_)(api_?key|token|secret|password)$", re.IGNORECASE)
+
+
+class ConfigError(ValueError):
+    """What is wrong with a request, every mistake in `problems`, each with the value, the rule and the fix."""
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+def schema(stage: str) -> Config:
+    return Config(stage=stage, trainer=trainer_schema()())
+
+
+def register(stage: str) -> None:
+    """Makes the schema known to Hydra as <stage>_schema, and the resolvers that conf/ uses."""
+    ConfigStore.instance().store(name=f"{stage}_schema", node=schema(stage))
+    OmegaConf.register_new_resolver("stdlib", lambda: sysconfig.get_paths()["stdlib"], replace=True)
+
+
+def compose(stage: str, overrides: Sequence[str]) -> Config:
+    """Composes conf/<stage>.yaml with the overrides.
+
+    Raises:
+        ConfigError: with every override that names no setting, has a wrong type, or does not parse.
+    """
+    overrides = with_implied(overrides)
+    try:
+        return to_config(_compose(stage, overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        problems = _find_problems(stage, overrides)
+        raise ConfigError(problems or [_first_line(error)]) from error
+
+
+def with_implied(overrides: Sequence[str]) -> list[str]:
+    """`model.path=X` alone means that model, not the default group's architecture with X's weights."""
+    keys = {_key(override) for override in overrides}
+    if "model.path" in keys and not keys & {"model", "experiment"}:
+        return ["model=from_path", *overrides]
+    return list(overrides)
+
+
+def to_config(node: Any) -> Config:
+    """A composed OmegaConf node as plain dataclasses, interpolations resolved."""
+    config = OmegaConf.to_object(node)
+    assert isinstance(config, Config)
+    return config
+
+
+def save(config: Config, path: Path) -> None:
+    """Writes the whole config as YAML, secrets masked."""
+    values = redact(OmegaConf.to_container(OmegaConf.structured(config)))
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def load(path: Path) -> Config:
+    """Reads a config.yaml that `save` wrote."""
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return to_config(OmegaConf.merge(OmegaConf.structured(schema(values["stage"])), values))
+
+
+def redact(value: Any) -> Any:
+    """A copy in which every non-empty string under a key such as api_key, hub_token or password is `***`."""
+    if isinstance(value, dict):
+        return {
+            key: "***" if item and isinstance(item, str) and _SECRET.search(str(key)) else redact(item)
+            for key, item in value.items()
+        }
+    return [redact(item) for item in value] if isinstance(value, list) else value
+
+
+def group_options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+~")
+
+
+@contextlib.contextmanager
+def _hydra(stage: str) -> Iterator[None]:
+    register(stage)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3", job_name=stage):
+        yield
+
+
+def _compose(stage: str, overrides: Sequence[str]) -> Any:
+    with _hydra(stage):
+        return hydra_compose(config_name=stage, overrides=list(overrides))
+
+
+def _find_problems(stage: str, overrides: Sequence[str]) -> list[str]:
+    """Composes each override by itself, beside the group choices that are good, to name all bad ones at once."""
+    problems: list[str] = []
+    choices: list[str] = []
+
+    def attempt(override: str) -> bool:
+        try:
+            to_config(_compose(stage, [*choices, override]))
+            return True
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(_explain(stage, override, error))
+            return False
+
+    is_choice = {override: (CONF_DIR / _key(override)).is_dir() for override in overrides}
+    choices.extend([override for override in overrides if is_choice[override] and attempt(override)])
+    for override in overrides:
+        if not is_choice[override]:
+            attempt(override)
+    return problems
+
+
+def _explain(stage: str, override: str, error: Exception) -> str:
+    key, _, value = override.partition("=")
+    key = key.lstrip("+~")
+    if "=" not in override and not override.startswith("~"):
+        return f"{override}: overrides have the form key=value"
+    if (CONF_DIR / key).is_dir():
+        return f"{override}: there is no conf/{key}/{value}.yaml.{_nearest(value, group_options(key))}"
+    if key.startswith("trainer.") and key.removeprefix("trainer.") in MANAGED:
+        return f"{override}: trainyard sets this itself; {MANAGED[key.removeprefix('trainer.')]}"
+    known = [*_dotted(OmegaConf.to_container(OmegaConf.structured(schema(stage)))), *_groups()]
+    if key not in known and not key.startswith("model.config."):
+        return f"{override}: there is no setting {key}.{_nearest(key, known, show=3)}"
+    reason = _first_line(error)
+    wanted = re.search(r"could not be converted to (\w+)", reason)
+    if wanted:
+        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        return f"{override}: must be {kind.get(wanted[1], wanted[1])}, got {value!r}"
+    return f"{override}: {reason}"
+
+
+def _nearest(name: str, known: Sequence[str], show: int = 50) -> str:
+    """` Did you mean X?`, else the first `show` of the known names."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    leaves = {key.rpartition(".")[2]: key for key in known}
+    near = near or [leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.7)]
+    if near:
+        return f" Did you mean {near[0]}?"
+    return f" There are: {', '.join(known)}" if len(known) <= show else " --help lists the settings"
+
+
+def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
+
+
+def _groups() -> list[str]:
+    return sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
+
+
+def _first_line(error: Exception) -> str:
+    """The innermost reason, without the lines that describe Hydra's own state."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause).strip().splitlines()[0]

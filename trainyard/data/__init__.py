@@ -1,0 +1,1 @@
+"""Text to training sequences: sources -> tokenizer -> token store -> plan -> dataset -> loader."""

@@ -1,0 +1,110 @@
+"""Which rank reads what and when: micro batches out of the global order, from any step on, at the same cost."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from trainyard.data.dataset import TokenDataset, collate
+from trainyard.data.order import sample_indices
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a global batch is divided: `world_size` ranks x `accumulation` micro batches of `micro_batch` sequences."""
+
+    rank: int
+    world_size: int
+    micro_batch: int
+    accumulation: int
+
+    @property
+    def global_batch(self) -> int:
+        return self.world_size * self.micro_batch * self.accumulation
+
+
+class MicroBatches(Sampler[list[int]]):
+    """Yields the sample numbers of this rank's micro batches, for the optimizer steps [start_step, max_steps).
+
+    Step s trains on the global positions [s * global_batch, (s + 1) * global_batch), whatever the world size; micro
+    batch a of rank r holds those from (a * world_size + r) * micro_batch on. Positions run on over the epochs, so no
+    sequence is dropped at an epoch's end. The length counts all steps, those before start_step too.
+    """
+
+    def __init__(self, num_samples: int, split: Split, *, seed: int, start_step: int, max_steps: int):
+        self.num_samples, self.split, self.seed = num_samples, split, seed
+        self.start_step, self.max_steps = start_step, max_steps
+
+    def __len__(self) -> int:
+        return self.max_steps * self.split.accumulation
+
+    def __iter__(self) -> Iterator[list[int]]:
+        split = self.split
+        offsets = (
+            (np.arange(split.accumulation)[:, None] * split.world_size + split.rank) * split.micro_batch
+            + np.arange(split.micro_batch)[None, :]
+        ).astype(np.int64)
+        for step in range(self.start_step, self.max_steps):
+            indices = sample_indices(step * split.global_batch + offsets, self.num_samples, self.seed)
+            yield from indices.tolist()
+
+
+class TimedLoader:
+    """A loader that adds up the seconds that training has waited for it."""
+
+    def __init__(self, loader: Any):
+        self.loader = loader
+        self.dataset = loader.dataset
+        self.seconds_waited = 0.0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = iter(self.loader)
+        while True:
+            asked = time.perf_counter()
+            batch = next(iterator, None)
+            self.seconds_waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+def train_loader(
+    dataset: TokenDataset, split: Split, *, seed: int, start_step: int, max_steps: int, **options: Any
+) -> TimedLoader:
+    """This rank's training batches. `options` go to torchdata's StatefulDataLoader, as num_workers."""
+    batches = MicroBatches(len(dataset), split, seed=seed, start_step=start_step, max_steps=max_steps)
+    return TimedLoader(_loader(dataset, batches, seed, options))
+
+
+def eval_loader(dataset: TokenDataset, *, rank: int, world_size: int, batch_size: int, **options: Any) -> Any:
+    """This rank's share of the evaluation, every sequence once over all ranks, in plan order.
+
+    Every rank yields the same number of batches, as collective operations in the forward pass require; the last ones
+    may be empty (shape [0, block_size]).
+    """
+    rounds = -(-len(dataset) // (batch_size * world_size))
+    batches = []
+    for index in range(rounds):
+        first = (index * world_size + rank) * batch_size
+        batches.append(list(range(first, min(first + batch_size, len(dataset)))))
+    return _loader(dataset, batches, 0, options)
+
+
+def _loader(dataset: TokenDataset, batches: Any, seed: int, options: dict[str, Any]) -> Any:
+    # With a generator of its own the loader draws nothing from the global one, whose state a checkpoint restores.
+    return StatefulDataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=partial(collate, block_size=dataset.plan.block_size),
+        generator=torch.Generator().manual_seed(seed),
+        **options,
+    )

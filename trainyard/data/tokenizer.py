@@ -1,0 +1,108 @@
+"""Finding, training and loading the tokenizer."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainyard.data.sources import DataError
+
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""Files of a tokenizer directory that decide which ids come out."""
+
+END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
+SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")
+"""Special tokens of a tokenizer trained here. The last two are for chat, so that fine-tuning needs no new rows."""
+
+TRAINING_BYTES = 32 << 20
+"""A tokenizer is trained on at most this much text from the start of the corpus."""
+
+
+def looks_local(path: str) -> bool:
+    """Is it meant as a directory rather than as a hub id (`name` or `owner/name`)?"""
+    return path.startswith(("/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
+
+
+def local_files(path: str) -> list[Path] | None:
+    """The tokenizer's files, in a directory or in the hub's cache; None for a hub id that was never downloaded."""
+    directory = Path(path).expanduser()
+    if not looks_local(path):
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(path, "tokenizer_config.json")
+        if not isinstance(cached, str):
+            return None
+        directory = Path(cached).parent
+    return [directory / name for name in FILES if (directory / name).is_file()]
+
+
+def load(path: str, *, trust_remote_code: bool = False) -> Any:
+    """The tokenizer behind a directory or hub id.
+
+    Raises:
+        DataError: there is none, or it has no end-of-text token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"tokenizer.path={path}: no tokenizer could be loaded: {reason}") from error
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"tokenizer.path={path}: it has no end-of-text token, which closes every document. "
+            f"Set eos_token in its tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
+    """Trains a byte-level BPE (Sennrich et al., 2016; Radford et al., 2019) and saves it for from_pretrained.
+
+    Every text can be encoded: the 256 bytes are in the vocabulary. Other starts see the directory whole or not at all.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_head(texts, TRAINING_BYTES), trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=PAD)
+    staging = directory.with_name(f".{directory.name}.{os.getpid()}")
+    wrapped.save_pretrained(staging)
+    try:
+        staging.rename(directory)
+    except OSError:  # another start was faster; both trained the same
+        if not directory.is_dir():
+            raise
+
+
+def _head(texts: Iterator[str], limit: int) -> Iterator[str]:
+    seen = 0
+    for text in texts:
+        yield text
+        seen += len(text.encode("utf-8"))
+        if seen >= limit:
+            return
+
+
+def special_ids(tokenizer: Any) -> dict[str, int | None]:
+    """The ids that a model's config names: bos_token_id, eos_token_id and pad_token_id."""
+    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}

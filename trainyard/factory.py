@@ -1,0 +1,146 @@
+"""From a config and built parts to a Trainer with its callbacks; what is said before training and kept after it."""
+
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.distributed as dist
+from transformers import TrainerCallback, TrainingArguments
+
+from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
+from trainyard.callbacks.stop import StopCallback
+from trainyard.config import redact
+from trainyard.data.dataset import Datasets
+from trainyard.data.loader import Split
+from trainyard.model import count_parameters, flops_per_token
+from trainyard.schema import Config
+from trainyard.trainer import DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
+from trainyard.worker import Worker
+
+
+@dataclass
+class Run:
+    """A Trainer that is ready, and the callbacks that are asked afterwards."""
+
+    trainer: Trainer
+    stop: StopCallback
+    tracker: Any
+
+
+def build(
+    this: Worker, config: Config, args: TrainingArguments, model: Any, tokenizer: Any, datasets: Datasets
+) -> Run:
+    """Assembles the Trainer; `args` must have been made before `model`, so that ZeRO-3 could partition it."""
+    split = Split(
+        rank=this.rank,
+        world_size=this.world_size,
+        micro_batch=args.per_device_train_batch_size,
+        accumulation=args.gradient_accumulation_steps,
+    )
+    args.max_steps = count_steps(config.trainer, len(datasets.train))
+    resolve_strategies(args, len(datasets.train), split.global_batch)
+    args.eval_on_start = args.eval_on_start and this.resume is None
+    tokens_per_step = split.global_batch * config.data.block_size
+    stop = StopCallback(this)
+    callbacks: list[TrainerCallback] = [
+        SpeedCallback(
+            tokens_per_step=tokens_per_step,
+            samples_per_epoch=len(datasets.train) / split.global_batch,
+            flops_per_token=flops_per_token(model, config.data.block_size),
+            world_size=this.world_size,
+        ),
+        stop,
+        *early_stopping(config.trainer),
+    ]
+    tracker = None
+    if this.is_first:
+        metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
+        callbacks += [ProgressCallback(this, metrics, tokens_per_step), DeepSpeedRecord(this.run_dir.deepspeed)]
+        tracker = _tracker(this, config, metrics.history)
+        callbacks += [tracker] if tracker else []
+    trainer = Trainer(
+        model,
+        args,
+        train_dataset=datasets.train,
+        eval_dataset=datasets.evaluation,
+        tokenizer=tokenizer,
+        split=split,
+        start_step=this.resume_step,
+        callbacks=callbacks,
+    )
+    return Run(trainer, stop, tracker)
+
+
+def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any:
+    if config.tracking.backend is None or config.tracking.mode == "disabled":
+        return None
+    from trainyard.tracking import SwanLabCallback
+
+    outputs = this.run_dir.path.parent.parent
+    return SwanLabCallback(
+        name=str(config.run.name),
+        project=config.tracking.project,
+        workspace=config.tracking.workspace,
+        mode=config.tracking.mode,
+        log_dir=outputs / "swanlog",
+        tags=[config.stage, *config.tracking.tags],
+        settings=redact(asdict(config)),
+        history=history,
+        say=this.say,
+    )
+
+
+def announce(this: Worker, config: Config, run: Run, datasets: Datasets) -> None:
+    """What will be trained, on how much, in how many steps."""
+    args, split = run.trainer.args, run.trainer.split
+    total, trainable = count_parameters(run.trainer.model)
+    block = config.data.block_size
+    per_step = split.global_batch * block
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    lines = [
+        f"model      {total:,} parameters, {trainable:,} trainable, {precision}",
+        f"batch      {split.global_batch} sequences = {per_step:,} tokens a step "
+        f"({split.world_size} ranks x {split.micro_batch} sequences x {split.accumulation} accumulated)",
+        f"data       {len(datasets.train):,} sequences of {block} tokens, {len(datasets.evaluation or ())} held out; "
+        f"{len(datasets.train) / split.global_batch:,.1f} steps per epoch",
+        f"budget     {args.max_steps:,} steps = {args.max_steps * per_step:,} tokens "
+        f"= {args.max_steps * split.global_batch / len(datasets.train):.2f} epochs",
+    ]
+    this.say("\n".join(lines))
+
+
+def finish(this: Worker, run: Run) -> None:
+    """Saves the model, or leaves it to the next start when the run was stopped, and reports the last figures."""
+    if run.stop.stopped:
+        if run.tracker:
+            run.tracker.finish()
+        this.note(now=True, phase="stopped", step=run.trainer.state.global_step)
+        return
+    this.note(now=True, phase="saving the model")
+    target = this.run_dir.model
+    staging = target.with_name(".model")
+    if this.is_first:
+        shutil.rmtree(staging, ignore_errors=True)
+    dist.barrier()
+    run.trainer.save_model(str(staging))
+    dist.barrier()
+    if this.is_first:
+        (staging / "training_args.bin").unlink(missing_ok=True)  # a pickle that names this machine's paths
+        shutil.rmtree(target, ignore_errors=True)
+        staging.rename(target)
+        if run.tracker:
+            run.tracker.finish()
+    this.note(now=True, phase="done", step=run.trainer.state.global_step, final=final_metrics(this))
+
+
+def final_metrics(this: Worker) -> dict[str, float]:
+    """The last value of every metric of the run, and the first of the losses as first_<name>."""
+    rows = read_metrics(this.run_dir.metrics)
+    final: dict[str, float] = {}
+    for row in rows:
+        final |= {key: value for key, value in row.items() if key != "step"}
+    for name in ("loss", "eval_loss", "eval_perplexity"):
+        values = [row[name] for row in rows if name in row]
+        if values:
+            final[f"first_{name}"] = values[0]
+    return final

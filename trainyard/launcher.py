@@ -1,0 +1,119 @@
+"""DeepSpeed's launcher: its command line, its environment, and the processes it starts."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from trainyard import ROOT
+from trainyard.devices import Devices
+from trainyard.rundir import RunDir
+from trainyard.schema import Config
+
+_HOST = re.compile(r"^\s*(\S+)\s+slots\s*=\s*(\d+)\s*(#.*)?$")
+
+
+def read_hostfile(path: str | None) -> dict[str, int]:
+    """Host name to slots, in the file's order; empty when there is no file or a line does not parse."""
+    if path is None:
+        return {}
+    try:
+        lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    lines = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    matches = [_HOST.match(line) for line in lines]
+    return {match[1]: int(match[2]) for match in matches if match} if all(matches) else {}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(config: Config, run: RunDir, resume: Path | None) -> list[str]:
+    """The launcher's arguments. Workers get paths alone, so no override ever reaches a shell."""
+    launch = config.launch
+    worker = [f"{config.stage}.train", str(run.config)]
+    if resume is not None:
+        worker.append(str(resume))
+    return [
+        str(Path(sys.executable).with_name("deepspeed")),
+        "--no_local_rank",
+        # A file that does not exist: without it DeepSpeed would read /job/hostfile.
+        f"--hostfile={launch.hostfile or os.devnull}",
+        f"--num_gpus={launch.num_devices}",
+        *([f"--num_nodes={launch.num_nodes}"] if launch.hostfile else []),
+        f"--master_port={launch.master_port or free_port()}",
+        "--module",
+        *worker,
+    ]
+
+
+def environment(config: Config, devices: Devices) -> dict[str, str]:
+    """The environment of the launcher and, through it, of every rank."""
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    env["TRAINYARD_CONTROLLER"] = f"{socket.gethostname()} {os.getpid()}"
+    env.setdefault("TOKENIZERS_PARALLELISM", "false")
+    env.setdefault("OMP_NUM_THREADS", str(_threads(config, devices)))
+    if not devices.on_gpu:
+        env["DS_ACCELERATOR"] = "cpu"
+    return env
+
+
+def _threads(config: Config, devices: Devices) -> int:
+    """Cores are divided among the CPU ranks of a node; with GPUs the cores are left to data workers and offloading."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, cores // (config.launch.num_devices or 1)) if not devices.on_gpu else min(8, cores)
+
+
+def start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone."""
+    with log.open("ab") as stream:
+        return subprocess.Popen(
+            arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+
+
+def ranks(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The training processes on this node: the children of deepspeed.launcher.launch."""
+    try:
+        descendants = psutil.Process(launcher.pid).children(recursive=True)
+        return [child for node in descendants if _is_node_launcher(node) for child in node.children()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _is_node_launcher(process: psutil.Process) -> bool:
+    try:
+        return "deepspeed.launcher.launch" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def kill(launcher: subprocess.Popen[bytes]) -> None:
+    """Ends whatever is left of the launch on this node."""
+    for process in session(launcher.pid):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    launcher.wait()
+
+
+def session(leader: int) -> list[psutil.Process]:
+    """All live processes of the session that a launcher leads, those that lost their parent included."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, PermissionError, psutil.Error):
+            continue
+    return members

@@ -1,0 +1,120 @@
+"""Building the model: from weights, or from its architecture with weights that depend on the seed alone."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import xxhash
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import initialization as hf_initialization
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from trainyard.schema import ARCHITECTURE, ModelConfig
+
+
+def build(model: ModelConfig, vocab_size: int, special_ids: dict[str, int | None], *, seed: int, own_vocab: bool) -> Any:
+    """A causal language model in float32, partitioned while it is built when ZeRO-3 is on.
+
+    Args:
+        model: its path, or its architecture; `init` says whether weights are loaded.
+        vocab_size: ids that the tokenizer may yield.
+        special_ids: bos_token_id, eos_token_id and pad_token_id of the tokenizer, for a model from scratch.
+        seed: decides the weights of a model from scratch.
+        own_vocab: size the embeddings of a model from scratch by the tokenizer instead of the architecture's config.
+
+    Raises:
+        ValueError: the tokenizer yields ids that pretrained embeddings do not have.
+    """
+    if model.init == "pretrained":
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            dtype=torch.float32,
+            attn_implementation=model.attn_implementation,
+            trust_remote_code=model.trust_remote_code,
+        )
+        rows = loaded.config.vocab_size
+        if vocab_size > rows:
+            raise ValueError(
+                f"the tokenizer has {vocab_size} ids and the embeddings of {model.path} {rows} rows; "
+                f"set tokenizer.path to the tokenizer that the model was trained with"
+            )
+        return loaded
+    config = architecture(model)
+    if own_vocab or config.vocab_size < vocab_size:
+        config.vocab_size = vocab_size
+    for name, value in special_ids.items():
+        setattr(config, name, value)
+    with hf_initialization.no_init_weights():
+        scratch = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=model.trust_remote_code, **_attention(model)
+        )
+    initialize(scratch, seed)
+    return scratch
+
+
+def architecture(model: ModelConfig) -> Any:
+    """The transformers config of a model without weights: from its path or its type, then the settings that are set."""
+    given = {name: getattr(model, name) for name in ARCHITECTURE if getattr(model, name) is not None} | model.config
+    if model.path is None:
+        return AutoConfig.for_model(model.model_type, **given)
+    return AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code, **given)
+
+
+def _attention(model: ModelConfig) -> dict[str, str]:
+    return {"attn_implementation": model.attn_implementation} if model.attn_implementation else {}
+
+
+@torch.no_grad()
+def initialize(model: PreTrainedModel, seed: int) -> None:
+    """Draws every weight as the architecture wants it, from (seed, name of the module) alone.
+
+    The same weights come out whatever the world size and the ZeRO stage: under ZeRO-3 each module is gathered, set and
+    split again, and no draw depends on those before it.
+    """
+    state = torch.random.get_rng_state()
+    for name, module, owner in _modules(model, "", model):
+        parameters = list(module.parameters(recurse=False))
+        for child in module.children():  # an architecture may set its children's weights from the parent
+            if not isinstance(child, PreTrainedModel):
+                parameters.extend(child.parameters(recurse=False))
+        with _whole(parameters):
+            torch.manual_seed(xxhash.xxh3_64_intdigest(f"{seed} {name}".encode()) & (2**63 - 1))
+            owner._init_weights(module)
+    model.tie_weights()
+    torch.random.set_rng_state(state)
+
+
+def _modules(module: nn.Module, name: str, owner: PreTrainedModel) -> Iterator[tuple[str, nn.Module, PreTrainedModel]]:
+    """Children before parents, each with the nearest PreTrainedModel around it, which knows how to initialize it."""
+    for child_name, child in module.named_children():
+        path = f"{name}.{child_name}" if name else child_name
+        yield from _modules(child, path, child if isinstance(child, PreTrainedModel) else owner)
+    yield name, module, owner
+
+
+def _whole(parameters: list[nn.Parameter]) -> contextlib.AbstractContextManager[None]:
+    if not parameters or not is_deepspeed_zero3_enabled():
+        return contextlib.nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)  # type: ignore[no-any-return]
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Parameters in all and trainable ones, tied weights once; under ZeRO-3 the whole ones, not this rank's share."""
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trainable in sizes if trainable)
+
+
+def flops_per_token(model: Any, block_size: int) -> float:
+    """Floating-point operations to train on one token: 6 N + 12 L d T (Chowdhery et al., PaLM, 2022, appendix B).
+
+    N leaves out the input embeddings, a lookup, unless they serve as the output layer too.
+    """
+    total, _ = count_parameters(model)
+    config = model.config.get_text_config()
+    if not config.tie_word_embeddings:
+        total -= config.vocab_size * config.hidden_size
+    return float(6 * total + 12 * config.num_hidden_layers * config.hidden_size * block_size)

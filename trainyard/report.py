@@ -1,0 +1,54 @@
+"""What a run says at its end."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from trainyard.rundir import RunDir, read_json
+
+LOG_TAIL = 15
+"""Lines of the failed rank's log that are shown."""
+
+
+def finished(run_dir: RunDir, status: dict[str, Any]) -> str:
+    """The summary: figures before and after, where the model is, what to do next."""
+    final = status.get("final", {})
+    lines = [f"{run_dir.path.name}: finished, {status.get('step')} steps, {status.get('tokens_seen') or 0:,} tokens"]
+    for label, name in (("train loss", "loss"), ("held-out loss", "eval_loss"), ("perplexity", "eval_perplexity")):
+        if name in final:
+            first = final.get(f"first_{name}")
+            before = "" if first is None else f"{first:.4f} -> "
+            lines.append(f"  {label:14} {before}{final[name]:.4f}")
+    model = _short(run_dir.model)
+    lines += [
+        f"  {'model':14} {model}",
+        f"  {'dashboard':14} bash launch/dashboard.sh {_short(run_dir.path.parent.parent)}",
+        f"  {'train it on':14} bash launch/pretrain.sh model.path={model} trainer.learning_rate=1e-3",
+    ]
+    return "\n".join(lines)
+
+
+def failure(run_dir: RunDir, code: int) -> str:
+    """The error of the rank that failed first; the last line is the error itself."""
+    errors = [read_json(path) for path in run_dir.logs.glob("rank-*.error.json")]
+    errors = sorted((error for error in errors if error), key=lambda error: error.get("time", math.inf))
+    if errors:
+        first = errors[0]
+        return f"{first['traceback'].rstrip()}\nrank {first['rank']} failed first; its log is {_short(Path(first['log']))}\n" + (
+            f"rank {first['rank']}: {first['error']}"
+        )
+    tail = _tail(run_dir.launcher_log)
+    return f"{tail}\nfailed: a rank ended without a message (launcher exit code {code}); see {_short(run_dir.logs)}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL:])
+    except OSError:
+        return ""
+
+
+def _short(path: Path) -> str:
+    """Relative to the current directory when it lies below it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,84 @@
+"""A run's directory: where its files lie, who owns it, what state it is in."""
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+from typing import IO, Any
+
+
+class RunDir:
+    """Paths of one run, `<outputs>/<stage>/<run.name>`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = path / "config.yaml"
+        self.status = path / "status.json"
+        self.progress = path / "progress.json"
+        self.metrics = path / "metrics.jsonl"
+        self.logs = path / "logs"
+        self.console = self.logs / "console.log"
+        self.launcher_log = self.logs / "launcher.log"
+        self.stop = path / "stop"
+        """Its presence asks the ranks to save and leave; a file, so that it reaches every node."""
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self.deepspeed = path / "deepspeed.json"
+        self._lock_file = path / ".lock"
+        self._lock: IO[str] | None = None
+
+    def holder(self) -> str | None:
+        """Who runs in this directory now, as `pid 123 on host`; None when nobody does. Touches nothing."""
+        try:
+            stream = self._lock_file.open("r")
+        except OSError:
+            return None
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return stream.read().strip() or "another process"
+        return None
+
+    def acquire(self) -> bool:
+        """Takes the directory for this process until it ends; False when another process has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        stream = self._lock_file.open("a+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            return False
+        stream.truncate(0)
+        stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        stream.flush()
+        self._lock = stream  # closed, and so released, when the process ends
+        return True
+
+    def release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def read_status(self) -> dict[str, Any]:
+        return read_json(self.status)
+
+    def write_status(self, status: dict[str, Any]) -> None:
+        write_json(self.status, status)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty when there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replaces a file by JSON in one step: a reader sees the old content or the new."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    staging.replace(path)

@@ -1,0 +1,189 @@
+"""What can be configured: one dataclass per config group. conf/ gives the values, this file the types and the meaning.
+
+`None` means "not set": derived from other settings, or left to the library's own default.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class PathsConfig:
+    outputs: str = "outputs"
+    """Root of everything that is written."""
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    name: str | None = None
+    """Names the run directory. None: derived from the overrides, so the same command finds the same run again."""
+    seed: int = 42
+    """Seeds the initial weights, the order of the data and every random generator of every rank."""
+    resume: str = "auto"
+    """auto: from the newest good checkpoint of this run. never: start over, the earlier directory is kept aside.
+    A checkpoint directory: start from that one."""
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    path: str | None = None
+    """Hub id or directory. None: a model built from the settings below, from scratch."""
+    init: str | None = None
+    """pretrained: load the weights of `path`. scratch: weights drawn from run.seed. None: pretrained if there is a path."""
+    model_type: str | None = None
+    """Architecture by its transformers name, as llama or qwen3, when there is no path."""
+    hidden_size: int | None = None
+    intermediate_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
+    num_key_value_heads: int | None = None
+    max_position_embeddings: int | None = None
+    """Longest context, in tokens."""
+    tie_word_embeddings: bool | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    """Any other attribute of the model's transformers config, as {rope_theta: 1e6}."""
+    attn_implementation: str | None = None
+    """eager, sdpa, flash_attention_2, flex_attention ... None: the best that transformers finds."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for sources you trust."""
+
+
+ARCHITECTURE = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "tie_word_embeddings",
+)
+"""Fields of ModelConfig that go into the transformers config under the same name."""
+
+
+@dataclass(kw_only=True)
+class TokenizerConfig:
+    path: str | None = None
+    """Hub id or directory. None: the model's own; without a model path, a byte-level BPE trained on the data."""
+    vocab_size: int = 4096
+    """Size of the tokenizer that is trained when there is none, special tokens included."""
+
+
+@dataclass(kw_only=True)
+class SourceConfig:
+    path: str
+    """File, glob (** crosses folders) or directory; for format hub a dataset id or a local dataset directory."""
+    format: str
+    """text, jsonl, json, parquet or hub. Files may be gzip-compressed (.gz)."""
+    columns: list[str] | None = None
+    """The column that holds the text. None: `text`, or the only column of strings."""
+    document: str = "line"
+    """For format text, what a document is: line or file."""
+    split: str = "train"
+    """For format hub, the split to read."""
+    subset: str | None = None
+    """For format hub, the configuration of the dataset, where it has several."""
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    sources: list[SourceConfig] = field(default_factory=list)
+    """Where the documents come from, read in this order."""
+    block_size: int = 256
+    """Tokens per training sequence."""
+    packing: str = "concat"
+    """concat: the documents, each closed by end-of-text, follow one another and are cut every block_size tokens."""
+    eval_fraction: float = 0.02
+    """Share of the documents held out, chosen by a hash of their text. 0: no evaluation."""
+    prepared: str | None = None
+    """Filled in by the controller: the token store of this run."""
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """Settings of the Trainer. Every name of transformers.TrainingArguments may be set; these have a default here."""
+
+    global_batch_size: int | None = None
+    """Sequences per optimizer step over all GPUs; gradient accumulation follows from it and the world size."""
+    early_stopping_patience: int | None = None
+    """Stop after this many evaluations in a row without an improvement of metric_for_best_model (default: eval_loss)."""
+    early_stopping_threshold: float = 0.0
+    """Smallest change of the metric that counts as an improvement."""
+
+    per_device_train_batch_size: int = 4
+    """Micro batch: sequences per rank and forward pass."""
+    per_device_eval_batch_size: int = 8
+    """Sequences per rank and forward pass in evaluation."""
+    gradient_accumulation_steps: int | None = None
+    """Micro batches per optimizer step and rank. None: derived from global_batch_size."""
+    max_steps: int = -1
+    """Optimizer steps; above 0 it overrides num_train_epochs."""
+    num_train_epochs: float = 1.0
+    learning_rate: float = 3e-4
+    lr_scheduler_type: str = "cosine"
+    bf16: bool | None = None
+    """None: on where the GPU supports it."""
+    fp16: bool | None = None
+    gradient_checkpointing: bool = False
+    logging_steps: float = 10
+    """Optimizer steps between two lines of metrics."""
+    eval_strategy: str = "steps"
+    eval_steps: float | None = None
+    eval_on_start: bool = True
+    """Evaluate before the first step, so that there is a value to compare with."""
+    save_strategy: str = "steps"
+    save_steps: float = 500
+    save_total_limit: int | None = 3
+    """Checkpoints kept; older ones are deleted once a newer one is whole."""
+    load_best_model_at_end: bool = False
+    metric_for_best_model: str | None = None
+    max_grad_norm: float = 1.0
+    dataloader_num_workers: int = 0
+    """Processes per rank that read ahead. Reading is a memory map, so 0 is enough for text."""
+
+
+@dataclass(kw_only=True)
+class DeepSpeedConfig:
+    config: str | None = None
+    """A JSON of ds_configs/ by name, or any DeepSpeed JSON by path. None: plain DDP."""
+
+
+@dataclass(kw_only=True)
+class TrackingConfig:
+    backend: str | None = "swanlab"
+    """swanlab, or None for metrics.jsonl alone."""
+    mode: str = "local"
+    """local: dashboard on this machine. cloud: swanlab.cn or a private host. offline: to be synced later. disabled."""
+    project: str = "trainyard"
+    workspace: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class LaunchConfig:
+    num_devices: int | None = None
+    """Ranks on each node. None: all GPUs, or 2 CPU ranks."""
+    hostfile: str | None = None
+    """DeepSpeed hostfile, `host slots=N` a line; the nodes share a file system. None: this machine alone."""
+    num_nodes: int = 1
+    """Filled in from the hostfile."""
+    master_port: int | None = None
+    """None: a free one."""
+    grace_period_s: float = 110.0
+    """Seconds between a stop signal and the moment when the ranks are killed if they have not saved and left."""
+    timeout_s: float = 1800.0
+    """Seconds that a collective operation may wait for the other ranks before it fails."""
+
+
+@dataclass(kw_only=True)
+class Config:
+    stage: str
+    """pretrain."""
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)

@@ -1,0 +1,203 @@
+"""The Trainer factory that every stage uses: TrainingArguments, the process group, and a Trainer on our data layer."""
+
+import json
+import math
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import transformers
+from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
+
+from trainyard import __version__, checkpoint, zero
+from trainyard.arguments import given_arguments
+from trainyard.data.dataset import IGNORE, TokenDataset
+from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
+from trainyard.schema import Config, TrainerConfig
+
+
+def start_process_group(timeout_s: float) -> None:
+    """NCCL where there are GPUs, else gloo; with a timeout of our own, which the Trainer would ignore on the CPU."""
+    import os
+
+    import deepspeed
+
+    # DeepSpeed would compile a shared-memory all-reduce for inference at the first launch on a CPU. Training never
+    # calls it, and a process killed meanwhile leaves a lock that every later run waits for.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+
+
+def training_arguments(config: Config, output_dir: Path) -> TrainingArguments:
+    """TrainingArguments from the settings of the same names. Activates ZeRO-3 for models built from here on.
+
+    Raises:
+        ValueError: from TrainingArguments itself, for values that contradict each other.
+    """
+    given = given_arguments(config.trainer)
+    steps = {"logging_steps", "save_steps", "eval_steps"} & given.keys()
+    given |= {name: int(given[name]) for name in steps if given[name] >= 1}
+    if config.data.eval_fraction == 0:
+        given |= {"eval_strategy": "no", "eval_on_start": False}
+    if config.trainer.early_stopping_patience and not given.get("metric_for_best_model"):
+        given["metric_for_best_model"] = "eval_loss"
+    values = None
+    if config.deepspeed.config is not None:
+        values = zero.complete(zero.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
+    return TrainingArguments(
+        **given,
+        output_dir=str(output_dir),
+        deepspeed=values,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend="nccl" if torch.cuda.is_available() else "gloo",
+        ddp_timeout=int(config.launch.timeout_s),
+        seed=config.run.seed,
+        disable_tqdm=True,
+        report_to="none",
+        ignore_data_skip=True,  # our loader starts at the right position
+        remove_unused_columns=False,
+        logging_nan_inf_filter=False,  # a NaN must be seen, and the filter synchronises every micro batch
+    )
+
+
+def count_steps(trainer: TrainerConfig, num_samples: int) -> int:
+    """Optimizer steps of the run: max_steps, or enough that every sample is seen num_train_epochs times."""
+    if trainer.max_steps > 0:
+        return trainer.max_steps
+    assert trainer.global_batch_size
+    return math.ceil(trainer.num_train_epochs * num_samples / trainer.global_batch_size)
+
+
+def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: int) -> None:
+    """Turns the strategy `epoch` into steps, in place: the loader is one stream, so the Trainer sees no epoch end."""
+    per_epoch = max(1, math.ceil(num_samples / global_batch))
+    for what in ("logging", "eval", "save"):
+        if getattr(args, f"{what}_strategy") == "epoch":
+            setattr(args, f"{what}_strategy", type(getattr(args, f"{what}_strategy"))("steps"))
+            setattr(args, f"{what}_steps", per_epoch)
+
+
+class Trainer(transformers.Trainer):
+    """The Hugging Face Trainer on our loaders: exact order and resume, exact evaluation, checkpoints with a manifest."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        *,
+        train_dataset: TokenDataset,
+        eval_dataset: TokenDataset | None,
+        tokenizer: Any,
+        split: Split,
+        start_step: int,
+        callbacks: list[TrainerCallback],
+    ):
+        self.split, self.start_step = split, start_step
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        self.remove_callback(transformers.PrinterCallback)
+
+    def get_train_dataloader(self) -> TimedLoader:
+        return train_loader(
+            self.train_dataset,
+            self.split,
+            seed=self.args.seed,
+            start_step=self.start_step,
+            max_steps=self.args.max_steps,
+            **self._loader_options(),
+        )
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        return eval_loader(
+            eval_dataset or self.eval_dataset,
+            rank=self.split.rank,
+            world_size=self.split.world_size,
+            batch_size=self.args.per_device_eval_batch_size,
+            **self._loader_options(),
+        )
+
+    def _loader_options(self) -> dict[str, Any]:
+        return {
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": self.args.dataloader_pin_memory and torch.cuda.is_available(),
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
+        }
+
+    def evaluation_loop(
+        self, dataloader: Any, description: str, prediction_loss_only: Any = None, ignore_keys: Any = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:  # fmt: skip
+        """The mean loss over all predicted tokens of all ranks, whatever the batches, and its exponential."""
+        model = self.model_wrapped if self.is_in_train else self.model
+        model.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # sum of losses, tokens
+        samples = 0
+        with torch.no_grad():
+            for batch in dataloader:
+                inputs = self._prepare_inputs(batch)
+                tokens = inputs["labels"][:, 1:].ne(IGNORE).sum()
+                if len(inputs["input_ids"]) == 0:  # other ranks still have a batch, and ZeRO-3 gathers in the forward
+                    inputs = {name: torch.zeros(1, 2, dtype=torch.int64, device=self.args.device) for name in inputs}
+                with self.compute_loss_context_manager():
+                    loss = model(**inputs, num_items_in_batch=torch.ones((), device=self.args.device)).loss
+                total += torch.stack([torch.where(tokens > 0, loss.double(), 0.0), tokens.double()])
+                samples += len(batch["input_ids"])
+        dist.all_reduce(total)
+        mean = float(total[0] / total[1])
+        metrics = {
+            f"{metric_key_prefix}_loss": mean,
+            f"{metric_key_prefix}_perplexity": math.exp(min(mean, 700.0)),
+            f"{metric_key_prefix}_tokens": int(total[1]),
+        }
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=samples)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The Trainer's and DeepSpeed's files, then the manifest, and only then the deletion of older checkpoints."""
+        keep, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = keep
+        dist.barrier()
+        if self.args.should_save:
+            directory = Path(self.args.output_dir)
+            checkpoint.write_manifest(
+                directory / f"checkpoint-{self.state.global_step}",
+                step=self.state.global_step,
+                samples_seen=self.state.global_step * self.split.global_batch,
+                world_size=self.split.world_size,
+                versions={"trainyard": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+            )
+            best = self.state.best_model_checkpoint
+            checkpoint.rotate(directory, keep, protect=[Path(best)] if best else [])
+        dist.barrier()
+
+
+class DeepSpeedRecord(TrainerCallback):
+    """Keeps the DeepSpeed JSON as the engine got it, every "auto" filled in, in the run directory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        config = getattr(kwargs["model"], "config", None) if hasattr(kwargs["model"], "zero_optimization") else None
+        if isinstance(config, dict):
+            self.path.write_text(json.dumps(config, indent=2, default=str), encoding="utf-8")
+
+
+def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:
+    if not trainer.early_stopping_patience:
+        return []
+    return [EarlyStoppingCallback(trainer.early_stopping_patience, trainer.early_stopping_threshold)]
