@@ -74,15 +74,19 @@ def initialize(model: PreTrainedModel, seed: int) -> None:
     split again, and no draw depends on those before it.
     """
     state = torch.random.get_rng_state()
+    model.tie_weights()
+    done: set[int] = set()
     for name, module, owner in _modules(model, "", model):
         parameters = list(module.parameters(recurse=False))
+        if parameters and done.issuperset(map(id, parameters)):
+            continue  # an output layer tied to the embeddings: the first owner decides
+        done.update(map(id, parameters))
         for child in module.children():  # an architecture may set its children's weights from the parent
             if not isinstance(child, PreTrainedModel):
                 parameters.extend(child.parameters(recurse=False))
         with _whole(parameters):
             torch.manual_seed(xxhash.xxh3_64_intdigest(f"{seed} {name}".encode()) & (2**63 - 1))
             owner._init_weights(module)
-    model.tie_weights()
     torch.random.set_rng_state(state)
 
 

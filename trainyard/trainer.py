@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,6 @@ from trainyard.schema import Config, TrainerConfig
 
 def start_process_group(timeout_s: float) -> None:
     """NCCL where there are GPUs, else gloo; with a timeout of our own, which the Trainer would ignore on the CPU."""
-    import os
-
     import deepspeed
 
     # DeepSpeed would compile a shared-memory all-reduce for inference at the first launch on a CPU. Training never
@@ -31,7 +30,10 @@ def start_process_group(timeout_s: float) -> None:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+    # By DeepSpeed and before TrainingArguments: ZeRO-3 asks DeepSpeed for the world size while the model is built.
+    deepspeed.init_distributed(
+        "nccl" if on_gpu else "gloo", auto_mpi_discovery=False, timeout=timedelta(seconds=timeout_s), verbose=False
+    )
 
 
 def training_arguments(config: Config, output_dir: Path) -> TrainingArguments:
