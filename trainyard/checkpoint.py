@@ -68,7 +68,7 @@ def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
 
 def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:
     """The newest checkpoint that verifies, and those that were passed over, each with the reason."""
-    passed_over = []
+    passed_over: list[Verdict] = []
     for step, path in list_checkpoints(directory):
         verdict = Verdict(path, step, verify(path))
         if verdict.reason is None:

@@ -122,7 +122,11 @@ def _model(config: Config) -> Iterator[str]:
         yield "model.init=pretrained: there are no weights to load; set model.path, or model.init=scratch"
     if model.path is None and model.model_type is None:
         yield "model.path and model.model_type are not set: give a path, or choose a model=<name>"
-    architecture = {**_read_config(model.path), **{k: v for k, v in vars(model).items() if v is not None}, **model.config}
+    architecture = {
+        **_read_config(model.path),
+        **{k: v for k, v in vars(model).items() if v is not None},
+        **model.config,
+    }
     context = architecture.get("max_position_embeddings")
     if isinstance(context, int) and config.data.block_size > context:
         yield (
@@ -164,10 +168,11 @@ def _batch(config: Config) -> Iterator[str]:
     unit = micro * ranks
     if total % unit:
         fits = sorted({max(unit, total // unit * unit), (total // unit + 1) * unit})
+        smaller = _divisors(total, ranks)
         yield (
             f"trainer.global_batch_size={total}: must be a multiple of {unit} "
-            f"({ranks} ranks x trainer.per_device_train_batch_size={micro}), as {' or '.join(map(str, fits))}; "
-            f"or set trainer.per_device_train_batch_size to one of {_divisors(total, ranks) or 'no size: too many ranks'}"
+            f"({ranks} ranks x trainer.per_device_train_batch_size={micro}), as {' or '.join(map(str, fits))}"
+            + (f"; or set trainer.per_device_train_batch_size to one of {smaller}" if smaller else "")
         )
     elif trainer.gradient_accumulation_steps not in (None, total // unit):
         yield (
@@ -188,7 +193,10 @@ def _evaluation(config: Config) -> Iterator[str]:
     trainer = config.trainer
     wants = [name for name in ("early_stopping_patience", "load_best_model_at_end") if getattr(trainer, name)]
     if wants and (trainer.eval_strategy == "no" or config.data.eval_fraction == 0):
-        yield f"trainer.{wants[0]}={getattr(trainer, wants[0])}: needs evaluations; set data.eval_fraction and eval_strategy"
+        yield (
+            f"trainer.{wants[0]}={getattr(trainer, wants[0])}: needs evaluations; "
+            f"set data.eval_fraction above 0 and trainer.eval_strategy=steps"
+        )
     if trainer.load_best_model_at_end and trainer.save_strategy == trainer.eval_strategy == "steps":
         save, evaluate = trainer.save_steps, trainer.eval_steps or trainer.logging_steps
         if save >= 1 and evaluate >= 1 and save % evaluate:
@@ -220,8 +228,8 @@ def _deepspeed(config: Config, devices: Devices) -> Iterator[str]:
         return
     if zero.offloads(values) and not devices.on_gpu:
         yield (
-            f"deepspeed.config={config.deepspeed.config}: offloading moves memory off a GPU, and this machine has none; "
-            f"set deepspeed=zero{zero.stage(values)}"
+            f"deepspeed.config={config.deepspeed.config}: offloading moves memory off a GPU, and this machine "
+            f"has none; set deepspeed=zero{zero.stage(values)}"
         )
     yield from zero.contradictions(values, config.trainer)
 

@@ -1,6 +1,7 @@
-"""From overrides to one typed Config, and to and from a run's config.yaml. With controller.py the only user of Hydra."""
+"""From overrides to one typed Config, and to and from a run's config.yaml."""
 
 import contextlib
+import dataclasses
 import difflib
 import re
 import sysconfig
@@ -145,7 +146,7 @@ def _explain(stage: str, override: str, error: Exception) -> str:
         return f"{override}: there is no conf/{key}/{value}.yaml.{_nearest(value, group_options(key))}"
     if key.startswith("trainer.") and key.removeprefix("trainer.") in MANAGED:
         return f"{override}: trainyard sets this itself; {MANAGED[key.removeprefix('trainer.')]}"
-    known = [*_dotted(OmegaConf.to_container(OmegaConf.structured(schema(stage)))), *_groups()]
+    known = [*_dotted(dataclasses.asdict(schema(stage))), *_groups()]
     if key not in known and not key.startswith("model.config."):
         return f"{override}: there is no setting {key}.{_nearest(key, known, show=3)}"
     reason = _first_line(error)
@@ -160,7 +161,9 @@ def _nearest(name: str, known: Sequence[str], show: int = 50) -> str:
     """` Did you mean X?`, else the first `show` of the known names."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     leaves = {key.rpartition(".")[2]: key for key in known}
-    near = near or [leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.7)]
+    near = near or [
+        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.7)
+    ]
     if near:
         return f" Did you mean {near[0]}?"
     return f" There are: {', '.join(known)}" if len(known) <= show else " --help lists the settings"

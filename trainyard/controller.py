@@ -267,7 +267,8 @@ class _Supervisor:
             self._note_progress(progress)
 
     def _note_progress(self, progress: dict[str, Any]) -> None:
-        news = {key: progress[key] for key in ("step", "max_steps", "tokens_seen", "final") if key in progress}
+        followed = ("step", "max_steps", "tokens_seen", "final")
+        news: dict[str, Any] = {key: progress[key] for key in followed if key in progress}
         if news and any(self.status.get(key) != value for key, value in news.items()):
             self.status.update(news)
             self.run_dir.write_status(self.status)

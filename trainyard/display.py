@@ -27,7 +27,9 @@ class Display:
     def __enter__(self) -> "Display":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -39,7 +41,9 @@ class Display:
                 self._draw(progress)
             elif progress["step"] != self._last_step and time.monotonic() - self._last_plain > PLAIN_INTERVAL_S:
                 self._last_plain, self._last_step = time.monotonic(), progress["step"]
-                self._console.print(f"step {progress['step']}/{progress['max_steps']}  {describe(progress)}", markup=False)
+                self._console.print(
+                    f"step {progress['step']}/{progress['max_steps']}  {describe(progress)}", markup=False
+                )
 
     def _forward_lines(self) -> None:
         try:

@@ -27,9 +27,7 @@ class Run:
     tracker: Any
 
 
-def build(
-    this: Worker, config: Config, args: TrainingArguments, model: Any, tokenizer: Any, datasets: Datasets
-) -> Run:
+def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tokenizer: Any, datasets: Datasets) -> Run:
     """Assembles the Trainer; `args` must have been made before `model`, so that ZeRO-3 could partition it."""
     split = Split(
         rank=this.rank,

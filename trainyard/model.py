@@ -14,7 +14,9 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from trainyard.schema import ARCHITECTURE, ModelConfig
 
 
-def build(model: ModelConfig, vocab_size: int, special_ids: dict[str, int | None], *, seed: int, own_vocab: bool) -> Any:
+def build(
+    model: ModelConfig, vocab_size: int, special_ids: dict[str, int | None], *, seed: int, own_vocab: bool
+) -> Any:
     """A causal language model in float32, partitioned while it is built when ZeRO-3 is on.
 
     Args:
@@ -103,7 +105,7 @@ def _whole(parameters: list[nn.Parameter]) -> contextlib.AbstractContextManager[
         return contextlib.nullcontext()
     import deepspeed
 
-    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)  # type: ignore[no-any-return]
+    return deepspeed.zero.GatheredParameters(parameters, modifier_rank=0)
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:

@@ -35,7 +35,9 @@ def failure(run_dir: RunDir, code: int) -> str:
     errors = sorted((error for error in errors if error), key=lambda error: error.get("time", math.inf))
     if errors:
         first = errors[0]
-        return f"{first['traceback'].rstrip()}\nrank {first['rank']} failed first; its log is {_short(Path(first['log']))}\n" + (
+        return (
+            f"{first['traceback'].rstrip()}\n"
+            f"rank {first['rank']} failed first; its log is {_short(Path(first['log']))}\n"
             f"rank {first['rank']}: {first['error']}"
         )
     tail = _tail(run_dir.launcher_log)

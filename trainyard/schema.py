@@ -29,7 +29,7 @@ class ModelConfig:
     path: str | None = None
     """Hub id or directory. None: a model built from the settings below, from scratch."""
     init: str | None = None
-    """pretrained: load the weights of `path`. scratch: weights drawn from run.seed. None: pretrained if there is a path."""
+    """pretrained: the weights of `path`. scratch: weights drawn from run.seed. None: pretrained if there is a path."""
     model_type: str | None = None
     """Architecture by its transformers name, as llama or qwen3, when there is no path."""
     hidden_size: int | None = None
@@ -105,7 +105,7 @@ class TrainerConfig:
     global_batch_size: int | None = None
     """Sequences per optimizer step over all GPUs; gradient accumulation follows from it and the world size."""
     early_stopping_patience: int | None = None
-    """Stop after this many evaluations in a row without an improvement of metric_for_best_model (default: eval_loss)."""
+    """Stop after this many evaluations in a row in which metric_for_best_model (default eval_loss) did not improve."""
     early_stopping_threshold: float = 0.0
     """Smallest change of the metric that counts as an improvement."""
 

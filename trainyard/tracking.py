@@ -56,13 +56,20 @@ class SwanLabCallback(TrainerCallback):
             self._send(row["step"], {key: value for key, value in row.items() if key != "step"})
 
     def _start(
-        self, name: str, project: str, workspace: str | None, mode: str, log_dir: Path, tags: list[str], settings: dict[str, Any]
+        self,
+        name: str,
+        project: str,
+        workspace: str | None,
+        mode: str,
+        log_dir: Path,
+        tags: list[str],
+        settings: dict[str, Any],
     ) -> None:
         import swanlab
 
         log_dir.mkdir(parents=True, exist_ok=True)
         self._run = swanlab.init(
-            project=project, workspace=workspace, name=name, config=settings, mode=MODES[mode],  # type: ignore[arg-type]
+            project=project, workspace=workspace, name=name, config=settings, mode=MODES[mode],
             log_dir=str(log_dir), tags=tags or None,
         )  # fmt: skip
 
@@ -94,4 +101,6 @@ class SwanLabCallback(TrainerCallback):
         except Exception as error:  # whatever it is, it must not cost the run anything
             self._run = None
             reason = str(error).strip().splitlines()
-            self.say(f"tracking is off: SwanLab could not {what}: {type(error).__name__}: {reason[0] if reason else ''}")
+            self.say(
+                f"tracking is off: SwanLab could not {what}: {type(error).__name__}: {reason[0] if reason else ''}"
+            )

@@ -86,7 +86,7 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
 
 
 class Trainer(transformers.Trainer):
-    """The Hugging Face Trainer on our loaders: exact order and resume, exact evaluation, checkpoints with a manifest."""
+    """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
 
     def __init__(
         self,
@@ -180,7 +180,11 @@ class Trainer(transformers.Trainer):
                 step=self.state.global_step,
                 samples_seen=self.state.global_step * self.split.global_batch,
                 world_size=self.split.world_size,
-                versions={"trainyard": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+                versions={
+                    "trainyard": __version__,
+                    "torch": torch.__version__,
+                    "transformers": transformers.__version__,
+                },
             )
             best = self.state.best_model_checkpoint
             checkpoint.rotate(directory, keep, protect=[Path(best)] if best else [])
@@ -194,9 +198,8 @@ class DeepSpeedRecord(TrainerCallback):
         self.path = path
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        config = getattr(kwargs["model"], "config", None) if hasattr(kwargs["model"], "zero_optimization") else None
-        if isinstance(config, dict):
-            self.path.write_text(json.dumps(config, indent=2, default=str), encoding="utf-8")
+        if args.hf_deepspeed_config is not None:
+            self.path.write_text(json.dumps(args.hf_deepspeed_config.config, indent=2, default=str), encoding="utf-8")
 
 
 def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:

@@ -89,7 +89,7 @@ def worker(arguments: list[str]) -> Iterator[Worker]:
         last_words = {
             "rank": this.rank,
             "time": time.time(),
-            "error": f"{type(error).__name__}: {error}".strip(),
+            "error": " ".join(f"{type(error).__name__}: {error}".split()),  # one line
             "traceback": "".join(traceback.format_exception(error, limit=-6)),
             "log": str(log),
         }

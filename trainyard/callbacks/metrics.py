@@ -54,7 +54,9 @@ class SpeedCallback(TrainerCallback):
         self._training = self._since = 0.0
         self._waited = 0.0
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._since = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -81,7 +83,9 @@ class SpeedCallback(TrainerCallback):
         logs["memory_gib"] = round(_memory_gib(), 3)
         self._step, self._training, self._waited = state.global_step, 0.0, waited
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._step = state.global_step
 
 
@@ -144,7 +148,9 @@ class ProgressCallback(TrainerCallback):
         self._started = 0.0
         self._first_step = 0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self._started, self._first_step = time.monotonic(), state.global_step
         self._note(state, "training", now=True)
 

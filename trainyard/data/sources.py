@@ -25,7 +25,7 @@ def files(source: SourceConfig) -> list[Path]:
     """
     path = Path(source.path).expanduser()
     if _GLOB & set(source.path):
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207, it may be absolute
         found = [name for name in found if name.is_file()]
     elif path.is_dir():
         found = [name for name in sorted(path.rglob("*")) if name.is_file() and not name.name.startswith(".")]
@@ -130,7 +130,9 @@ def _decode(line: bytes, file: Path, number: int) -> str:
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}:{number}: not UTF-8 ({error.reason} at byte {error.start}). Convert it first") from error
+        raise DataError(
+            f"{file}:{number}: not UTF-8 ({error.reason} at byte {error.start}). Convert it first"
+        ) from error
 
 
 def _field(row: Any, columns: Sequence[str] | None, place: str) -> str:
@@ -146,6 +148,7 @@ def _field(row: Any, columns: Sequence[str] | None, place: str) -> str:
     if not isinstance(text, str):
         wanted = f"column {name!r}" if name else "text column"
         raise DataError(
-            f"{place}: no {wanted} of strings among {', '.join(map(repr, row))}. Name it: columns: [<name>] in data.sources"
+            f"{place}: no {wanted} of strings among {', '.join(map(repr, row))}. "
+            f"Name it in data.sources, as columns: [<name>]"
         )
     return text

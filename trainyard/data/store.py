@@ -57,7 +57,7 @@ class StoreWriter:
         self._file.close()
         np.save(self.directory / "lengths.npy", np.concatenate([np.empty(0, np.uint32), *self._lengths]))
         np.save(self.directory / "hashes.npy", np.concatenate([np.empty(0, np.uint64), *self._hashes]))
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": _ARROW}],
             "_fingerprint": self.directory.name,
             "_format_columns": None,
@@ -73,7 +73,9 @@ class StoreWriter:
     def __enter__(self) -> "StoreWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
 
