@@ -49,7 +49,7 @@ _PRIMITIVES = {"int": int, "float": float, "bool": bool, "str": str}
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """One TrainingArguments field. `type` is int, float, bool, str or Any; `choices` are its legal strings, if listed."""
+    """A TrainingArguments field. `type`: int, float, bool, str or Any; `choices`: its legal strings, where listed."""
 
     name: str
     type: Any

@@ -162,8 +162,8 @@ def _read_config(path: str | None) -> dict[str, Any]:
 def _batch(config: Config) -> Iterator[str]:
     trainer = config.trainer
     ranks = (config.launch.num_devices or 1) * config.launch.num_nodes
-    micro, total = trainer.per_device_train_batch_size, trainer.global_batch_size
-    if not total or micro < 1:
+    micro, total = trainer.per_device_train_batch_size or 1, trainer.global_batch_size
+    if not total or total < 1 or micro < 1:
         return
     unit = micro * ranks
     if total % unit:

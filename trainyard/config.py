@@ -59,11 +59,16 @@ def compose(stage: str, overrides: Sequence[str]) -> Config:
 
 
 def with_implied(overrides: Sequence[str]) -> list[str]:
-    """`model.path=X` alone means that model, not the default group's architecture with X's weights."""
+    """What users mean, in Hydra's grammar.
+
+    `model.path=X` alone means that model, not the default group's architecture with X's weights. Any attribute may be
+    set under model.config, where Hydra asks for ++ before a key that the file does not have.
+    """
+    result = ["++" + override if override.startswith("model.config") else override for override in overrides]
     keys = {_key(override) for override in overrides}
     if "model.path" in keys and not keys & {"model", "experiment"}:
-        return ["model=from_path", *overrides]
-    return list(overrides)
+        return ["model=from_path", *result]
+    return result
 
 
 def to_config(node: Any) -> Config:

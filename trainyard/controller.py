@@ -33,14 +33,14 @@ POLL_S = 0.2
 def main(stage: str, arguments: Sequence[str]) -> int:
     """Runs one stage with the command line's overrides; options such as --help and -m are Hydra's own."""
     if any(argument.startswith("-") for argument in arguments):
-        return _through_hydra(stage)
+        return _through_hydra(stage, arguments)
     try:
         return run(compose(stage, arguments), arguments)
     except ConfigError as error:
         return _refuse(error.problems)
 
 
-def _through_hydra(stage: str) -> int:
+def _through_hydra(stage: str, arguments: Sequence[str]) -> int:
     """--help, --cfg job, --info, -m and the rest, as @hydra.main gives them; each job of -m is a run of its own."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -48,6 +48,7 @@ def _through_hydra(stage: str) -> int:
     from trainyard import config as configs
 
     configs.register(stage)
+    sys.argv[1:] = configs.with_implied(arguments)
     codes: list[int] = []
 
     @hydra.main(config_path=str(configs.CONF_DIR), config_name=stage, version_base="1.3")
@@ -91,11 +92,21 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
     launch.num_nodes = max(1, len(hosts))
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
-    unit = trainer.per_device_train_batch_size * launch.num_devices * launch.num_nodes
+    ranks = launch.num_devices * launch.num_nodes
+    if trainer.per_device_train_batch_size is None:
+        trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
+    unit = trainer.per_device_train_batch_size * ranks
     if trainer.global_batch_size is None:
         trainer.global_batch_size = unit * (trainer.gradient_accumulation_steps or 1)
     if trainer.gradient_accumulation_steps is None and unit > 0 and trainer.global_batch_size % unit == 0:
         trainer.gradient_accumulation_steps = trainer.global_batch_size // unit
+
+
+def micro_batch(global_batch: int | None, ranks: int, most: int = 8) -> int:
+    """The largest micro batch up to `most` that divides a rank's share of the global batch; 1 if there is no share."""
+    if global_batch is None or ranks < 1 or global_batch % ranks:
+        return 1
+    return max(size for size in range(1, most + 1) if (global_batch // ranks) % size == 0)
 
 
 def default_name(overrides: Sequence[str]) -> str:

@@ -109,8 +109,8 @@ class TrainerConfig:
     early_stopping_threshold: float = 0.0
     """Smallest change of the metric that counts as an improvement."""
 
-    per_device_train_batch_size: int = 4
-    """Micro batch: sequences per rank and forward pass."""
+    per_device_train_batch_size: int | None = None
+    """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch."""
     per_device_eval_batch_size: int = 8
     """Sequences per rank and forward pass in evaluation."""
     gradient_accumulation_steps: int | None = None

@@ -1,0 +1,130 @@
+"""What the tests share: a small corpus, the real launch, and the runs that several tests look at."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+TINY = [
+    "model.hidden_size=64",
+    "model.intermediate_size=128",
+    "model.num_hidden_layers=2",
+    "model.num_attention_heads=2",
+    "model.num_key_value_heads=1",
+    "model.max_position_embeddings=128",
+    "tokenizer.vocab_size=512",
+    "data.block_size=64",
+    "data.eval_fraction=0.1",
+    "trainer.per_device_train_batch_size=2",
+    "trainer.global_batch_size=8",
+    "trainer.max_steps=20",
+    "trainer.logging_steps=1",
+    "trainer.eval_steps=10",
+    "trainer.save_steps=10",
+]
+"""A model that trains 20 steps in a second, on two ranks or on one."""
+
+
+@dataclass
+class Finished:
+    """A command that has ended, and the run directory that it wrote, if any."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    run: Path
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return json.loads((self.run / "status.json").read_text())
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+
+    def series(self, name: str) -> list[float]:
+        return [row[name] for row in self.metrics if name in row]
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        from safetensors.torch import load_file
+
+        return load_file(self.run / "model" / "model.safetensors")
+
+
+def make_documents(count: int = 60, seed: int = 0) -> list[str]:
+    """Texts of 20 to 200 words in ASCII, Chinese and emoji, the same for the same seed."""
+    draw = random.Random(seed)
+    words = ["the", "a", "yard", "trains", "tokens", "over", "many", "long", "tracks", "语言", "模型", "训练", "数据", "🚂", "def", "return", "None", "self", "x", "=", "1", "."]
+    return [" ".join(draw.choices(words, k=draw.randint(20, 200))) for _ in range(count)]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in make_documents()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One root for the runs of all tests, so that their data is prepared once."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+def clean_env(**extra: str) -> dict[str, str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "TRAINYARD"))}
+    return {**env, **extra}
+
+
+Pretrain = Callable[..., Finished]
+
+
+def command(outputs: Path, name: str, corpus: Path, *overrides: str) -> list[str]:
+    source = f"data.sources=[{{path: '{corpus}', format: jsonl}}]"
+    where = [f"paths.outputs={outputs}", f"run.name={name}"]
+    return ["bash", str(ROOT / "launch" / "pretrain.sh"), *where, *TINY, source, *overrides]
+
+
+@pytest.fixture(scope="session")
+def pretrain(outputs: Path, corpus: Path) -> Pretrain:
+    """Runs `bash launch/pretrain.sh` to its end with the tiny model: pretrain(name, *overrides, env={...})."""
+
+    def run(name: str, *overrides: str, env: dict[str, str] | None = None) -> Finished:
+        started = time.monotonic()
+        done = subprocess.run(
+            command(outputs, name, corpus, *overrides), env=clean_env(**(env or {})), capture_output=True, text=True
+        )
+        seconds = time.monotonic() - started
+        return Finished(done.returncode, done.stdout, done.stderr, seconds, outputs / "pretrain" / name)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def zero2_run(pretrain: Pretrain) -> Finished:
+    """Twenty undisturbed steps under ZeRO-2 on two ranks."""
+    done = pretrain("zero2-2")
+    assert done.code == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(ROOT)
+    yield
+
+
+PYTHON = sys.executable

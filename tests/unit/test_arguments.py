@@ -1,0 +1,34 @@
+import dataclasses
+from typing import Any
+
+from trainyard.arguments import MANAGED, OWN_FIELDS, given_arguments, trainer_schema, training_arguments
+from trainyard.schema import TrainerConfig
+
+
+def test_names_and_defaults_agree_with_the_installed_class() -> None:
+    from transformers import TrainingArguments
+
+    real = {field.name for field in dataclasses.fields(TrainingArguments)}
+    assert set(training_arguments()) == real
+    assert len(real) > 80
+    assert set(MANAGED) <= real
+    declared = {field.name for field in dataclasses.fields(TrainerConfig)} - set(OWN_FIELDS)
+    assert declared <= real
+
+
+def test_types_and_choices_are_read_from_annotations() -> None:
+    arguments = training_arguments()
+    assert arguments["learning_rate"].type is float
+    assert arguments["max_steps"].type is int
+    assert arguments["eval_steps"].type is float
+    assert arguments["bf16"].type is bool
+    assert arguments["debug"].type is Any
+    assert arguments["eval_strategy"].choices == ("no", "steps", "epoch")
+    assert "cosine" in arguments["lr_scheduler_type"].choices
+
+
+def test_unset_settings_are_left_to_the_library() -> None:
+    given = given_arguments(trainer_schema()(global_batch_size=8, adam_beta2=0.95))  # type: ignore[call-arg]
+    assert given["adam_beta2"] == 0.95
+    assert "adam_beta1" not in given
+    assert "global_batch_size" not in given

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from trainyard import launcher
+from trainyard.config import compose
+from trainyard.controller import resolve
+from trainyard.devices import Devices
+from trainyard.rundir import RunDir
+
+CPU = Devices(kind="cpu", count=2, name="CPU", bf16=False)
+
+
+def test_the_command_carries_paths_and_no_override(tmp_path: Path) -> None:
+    overrides = ["run.name=$(touch pwned)", f"paths.outputs={tmp_path}"]
+    config = compose("pretrain", [])
+    config.run.name = "$(touch pwned)"
+    resolve(config, overrides, CPU, {})
+    run = RunDir(tmp_path / "run")
+    arguments = launcher.command(config, run, tmp_path / "checkpoint-7")
+    assert arguments[-4:] == ["--module", "pretrain.train", str(run.config), str(tmp_path / "checkpoint-7")]
+    assert "--no_local_rank" in arguments
+    assert "--num_gpus=2" in arguments
+    assert not any("pwned" in argument for argument in arguments)
+
+
+def test_a_hostfile_gives_nodes_and_ranks(tmp_path: Path) -> None:
+    hostfile = tmp_path / "hosts"
+    hostfile.write_text("# the yard\nnode-a slots=4\nnode-b slots=4  # spare\n")
+    hosts = launcher.read_hostfile(str(hostfile))
+    assert hosts == {"node-a": 4, "node-b": 4}
+    config = compose("pretrain", [f"launch.hostfile={hostfile}"])
+    resolve(config, [], CPU, hosts)
+    assert (config.launch.num_nodes, config.launch.num_devices) == (2, 4)
+    assert config.trainer.gradient_accumulation_steps == 1
+    arguments = launcher.command(config, RunDir(tmp_path), None)
+    assert f"--hostfile={hostfile}" in arguments
+    assert "--num_nodes=2" in arguments
+    hostfile.write_text("node-a four slots\n")
+    assert launcher.read_hostfile(str(hostfile)) == {}
+
+
+def test_threads_are_shared_among_cpu_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    config = compose("pretrain", ["launch.num_devices=2"])
+    env = launcher.environment(config, CPU)
+    assert env["OMP_NUM_THREADS"] == "4"
+    assert env["DS_ACCELERATOR"] == "cpu"
+    gpu = Devices(kind="cuda", count=2, name="H200", bf16=True)
+    assert "DS_ACCELERATOR" not in launcher.environment(config, gpu)

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+from trainyard.callbacks.metrics import MetricsFile, device_peak, read_metrics
+from trainyard.tracking import chart_name
+
+
+def test_one_line_per_step_even_when_a_step_is_logged_twice(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", None)
+    metrics.write(0, {"eval_loss": 9.0})
+    metrics.write(5, {"loss": 2.0})
+    metrics.write(5, {"eval_loss": 2.5})
+    metrics.write(10, {"loss": 1.0})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"step": 0, "eval_loss": 9.0},
+        {"step": 5, "loss": 2.0, "eval_loss": 2.5},
+        {"step": 10, "loss": 1.0},
+    ]
+
+
+def test_a_resumed_run_drops_what_it_will_do_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, None)
+    for step in (5, 10, 15):
+        first.write(step, {"loss": float(step)})
+    path.write_text(path.read_text() + '{"step": 20, "lo')  # cut off by a kill
+    resumed = MetricsFile(path, 10)
+    assert [row["step"] for row in resumed.history] == [5, 10]
+    resumed.write(10, {"eval_loss": 1.0})
+    resumed.write(15, {"loss": 0.5})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10, 15]
+    assert read_metrics(path)[1] == {"step": 10, "loss": 10.0, "eval_loss": 1.0}
+    assert MetricsFile(path, None).history == []
+
+
+def test_peaks_are_told_by_the_most_specific_name() -> None:
+    assert device_peak("NVIDIA H100 PCIe") == 756e12
+    assert device_peak("NVIDIA H100 80GB HBM3") == 989e12
+    assert device_peak("Quadro K620") is None
+
+
+def test_metrics_are_grouped_as_people_read_them() -> None:
+    names = ("loss", "eval_perplexity", "mfu", "memory_gib", "something_new")
+    assert [chart_name(name) for name in names] == [
+        "train/loss",
+        "eval/perplexity",
+        "speed/mfu",
+        "memory/memory_gib",
+        "train/something_new",
+    ]

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from trainyard.data.store import StoreWriter, TokenStore, token_dtype
+
+
+def make_store(directory: Path, documents: list[list[int]], vocab_size: int = 100, per_batch: int = 2) -> TokenStore:
+    directory.mkdir(parents=True, exist_ok=True)
+    with StoreWriter(directory, vocab_size) as writer:
+        for first in range(0, len(documents), per_batch):
+            batch = documents[first : first + per_batch]
+            writer.add([np.array(ids) for ids in batch], [sum(ids) for ids in batch])
+        writer.close({"rejected": 0})
+    return TokenStore(directory)
+
+
+def test_a_store_opens_with_datasets_and_reads_back(tmp_path: Path) -> None:
+    documents = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [11]]
+    store = make_store(tmp_path, documents)
+    rows = datasets.load_from_disk(str(tmp_path))
+    assert rows.column_names == ["input_ids"]
+    assert rows["input_ids"][:] == documents
+    assert rows.features["input_ids"].feature.dtype == "uint16"
+    assert len(store) == 5
+    assert store.num_tokens == 11
+    assert store.lengths.tolist() == [3, 1, 2, 4, 1]
+    assert store.read(0, 11).tolist() == list(range(1, 12))
+    assert store.read(2, 5).tolist() == [3, 4, 5]  # across two batches
+    assert store.read(4, 4).tolist() == []
+
+
+def test_reading_within_a_batch_copies_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path, [[1, 2, 3], [4, 5, 6]])
+    view = store.read(1, 5)
+    assert not view.flags.owndata
+    assert not view.flags.writeable
+
+
+@pytest.mark.parametrize(("vocab", "dtype"), [(100, "uint16"), (65_536, "uint16"), (65_537, "uint32")])
+def test_tokens_take_the_smallest_type(vocab: int, dtype: str) -> None:
+    assert token_dtype(vocab).name == dtype
+
+
+def test_large_ids_survive(tmp_path: Path) -> None:
+    store = make_store(tmp_path, [[151_000, 70_000]], vocab_size=151_936)
+    assert store.read(0, 2).tolist() == [151_000, 70_000]
