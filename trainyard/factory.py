@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -74,18 +75,15 @@ def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any
         return None
     from trainyard.tracking import SwanLabCallback
 
-    outputs = this.run_dir.path.parent.parent
-    return SwanLabCallback(
+    tracker = SwanLabCallback(
+        config.tracking,
         name=str(config.run.name),
-        project=config.tracking.project,
-        workspace=config.tracking.workspace,
-        mode=config.tracking.mode,
-        log_dir=outputs / "swanlog",
-        tags=[config.stage, *config.tracking.tags],
-        settings=redact(asdict(config)),
-        history=history,
+        log_dir=Path(config.paths.outputs) / "swanlog",
+        config=redact(asdict(config)),
         say=this.say,
     )
+    tracker.history = history
+    return tracker
 
 
 def announce(this: Worker, config: Config, run: Run, datasets: Datasets) -> None:

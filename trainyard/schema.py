@@ -64,7 +64,7 @@ ARCHITECTURE = (
 class TokenizerConfig:
     path: str | None = None
     """Hub id or directory. None: the model's own; without a model path, a byte-level BPE trained on the data."""
-    vocab_size: int = 4096
+    vocab_size: int = 2048
     """Size of the tokenizer that is trained when there is none, special tokens included."""
 
 

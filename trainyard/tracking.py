@@ -6,7 +6,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-MODES = {"local": "local", "cloud": "online", "offline": "offline", "disabled": "disabled"}
+from trainyard.schema import TrackingConfig
+
+MODES: dict[str, Any] = {"local": "local", "cloud": "online", "offline": "offline", "disabled": "disabled"}
+"""tracking.mode to SwanLab's own names."""
 
 GROUPS = {
     "loss": "train",
@@ -30,77 +33,60 @@ def chart_name(metric: str) -> str:
 
 
 class SwanLabCallback(TrainerCallback):
-    """Sends every line of metrics to SwanLab.
+    """Sends every line of metrics to SwanLab. The experiment is opened with the first one.
 
     In local and offline mode SwanLab cannot continue a run, so a resumed one is a new experiment that first repeats
     the `history` up to its checkpoint: its curves are whole.
     """
 
     def __init__(
-        self,
-        *,
-        name: str,
-        project: str,
-        workspace: str | None,
-        mode: str,
-        log_dir: Path,
-        tags: list[str],
-        settings: dict[str, Any],
-        history: list[dict[str, Any]],
-        say: Callable[[str], None],
+        self, settings: TrackingConfig, name: str, log_dir: Path, config: dict[str, Any], say: Callable[[str], None]
     ):
-        self.say = say
+        """`log_dir` receives the files of local and offline runs; `config` is shown with the run; `say` warns."""
+        self.settings, self.name, self.log_dir, self.config, self.say = settings, name, log_dir, config, say
+        self.history: list[dict[str, Any]] = []
         self._run: Any = None
-        self._attempt("start", lambda: self._start(name, project, workspace, mode, log_dir, tags, settings))
-        for row in history:
-            self._send(row["step"], {key: value for key, value in row.items() if key != "step"})
-
-    def _start(
-        self,
-        name: str,
-        project: str,
-        workspace: str | None,
-        mode: str,
-        log_dir: Path,
-        tags: list[str],
-        settings: dict[str, Any],
-    ) -> None:
-        import swanlab
-
-        log_dir.mkdir(parents=True, exist_ok=True)
-        self._run = swanlab.init(
-            project=project, workspace=workspace, name=name, config=settings, mode=MODES[mode],
-            log_dir=str(log_dir), tags=tags or None,
-        )  # fmt: skip
+        self._failed = False
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if "train_runtime" not in kwargs["logs"]:
-            self._send(state.global_step, kwargs["logs"])
+        if "train_runtime" in kwargs["logs"] or self._failed:  # the Trainer's closing summary is not a step
+            return
+        if self._run is None:
+            self._attempt("start", self._start)
+            for row in self.history:
+                self._send(row["step"], {key: value for key, value in row.items() if key != "step"})
+        self._send(state.global_step, kwargs["logs"])
 
-    def finish(self, error: str | None = None) -> None:
-        """Closes the experiment; `error` marks it as failed."""
+    def finish(self) -> None:
+        """Closes the experiment, once everything is written or sent."""
         if self._run is not None:
-            self._attempt("finish", lambda: self._finish(error))
+            import swanlab
 
-    def _finish(self, error: str | None) -> None:
+            self._attempt("finish", swanlab.finish)
+
+    def _start(self) -> None:
         import swanlab
 
-        if error is None:
-            swanlab.finish()
-        else:
-            swanlab.finish(state="crashed", error=error)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        self._run = swanlab.init(
+            project=self.settings.project,
+            workspace=self.settings.workspace,
+            name=self.name,
+            config=self.config,
+            mode=MODES[self.settings.mode],
+            log_dir=str(self.log_dir),
+            tags=self.settings.tags or None,
+        )
 
     def _send(self, step: int, values: dict[str, Any]) -> None:
         if self._run is not None:
-            numbers = {chart_name(key): value for key, value in values.items() if isinstance(value, (int, float))}
+            numbers = {chart_name(key): value for key, value in values.items() if isinstance(value, int | float)}
             self._attempt("log", lambda: self._run.log(numbers, step=step))
 
     def _attempt(self, what: str, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception as error:  # whatever it is, it must not cost the run anything
-            self._run = None
-            reason = str(error).strip().splitlines()
-            self.say(
-                f"tracking is off: SwanLab could not {what}: {type(error).__name__}: {reason[0] if reason else ''}"
-            )
+            self._run, self._failed = None, True
+            reason = (str(error).strip() or "no message").splitlines()[0]
+            self.say(f"tracking is off: SwanLab could not {what}: {type(error).__name__}: {reason}")

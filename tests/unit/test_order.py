@@ -1,6 +1,3 @@
-import functools
-import operator
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,15 +33,15 @@ def test_far_positions_need_no_more_than_near_ones() -> None:
 )
 def test_every_split_trains_on_the_same_samples_in_every_step(samples: int, world: int, micro: int, start: int) -> None:
     def steps(split: Split) -> list[list[int]]:
-        per_rank = []
+        """The samples of all ranks, step by step, sorted."""
+        per_step: list[list[int]] = [[] for _ in range(start, 6)]
         for rank in range(split.world_size):
             own = Split(rank, split.world_size, split.micro_batch, split.accumulation)
             batches = list(MicroBatches(samples, own, seed=9, start_step=start, max_steps=6))
             assert len(batches) == (6 - start) * split.accumulation
-            per_rank.append(
-                [functools.reduce(operator.iadd, batches[i : i + own.accumulation], []) for i in range(0, len(batches), own.accumulation)]
-            )
-        return [sorted(functools.reduce(operator.iadd, parts, [])) for parts in zip(*per_rank, strict=True)]
+            for number, batch in enumerate(batches):
+                per_step[number // own.accumulation].extend(batch)
+        return [sorted(step) for step in per_step]
 
     reference = sample_indices(np.arange(8 * start, 48), samples, seed=9).reshape(-1, 8)
     assert steps(Split(0, world, micro, 8 // world // micro)) == [sorted(row) for row in reference.tolist()]
