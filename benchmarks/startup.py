@@ -2,9 +2,9 @@
 
 Run it in the project's environment: python benchmarks/startup.py [--pairs 5]
 Both train the same model with ZeRO-2 on the same number of ranks. The bare script has its tokens in memory; trainyard
-composes and checks a config, finds the prepared data, logs and writes its progress (SwanLab opens with the first line of
-metrics, after the step that is timed). The two take turns, so that a machine whose speed drifts does not favour one. The
-figure to quote is the median of the ratios of the pairs.
+composes and checks a config, finds the prepared data, logs and writes its progress (SwanLab opens with the first line
+of metrics, after the step that is timed). The two take turns, so that a machine whose speed drifts does not favour one.
+The figure to quote is the median of the ratios of the pairs.
 """
 
 import argparse

@@ -17,7 +17,7 @@ from trainyard.data import sources
 from trainyard.data import tokenizer as tokenizer_files
 from trainyard.devices import Devices
 from trainyard.rundir import RunDir
-from trainyard.schema import Config
+from trainyard.schema import ARCHITECTURE, Config
 
 PACKINGS = ("concat",)
 
@@ -118,6 +118,12 @@ def _model(config: Config) -> Iterator[str]:
     model, tokenizer = config.model, config.tokenizer
     yield from _local_path("model.path", model.path, "config.json")
     yield from _local_path("tokenizer.path", tokenizer.path, "tokenizer_config.json")
+    shape = [name for name in ARCHITECTURE if getattr(model, name) is not None]
+    if model.init == "pretrained" and shape:
+        yield (
+            f"model.{shape[0]}={getattr(model, shape[0])}: pretrained weights have the shape of {model.path}; "
+            f"leave out {', '.join(f'model.{name}' for name in shape)}, or set model.init=scratch"
+        )
     if model.path is None and model.init == "pretrained":
         yield "model.init=pretrained: there are no weights to load; set model.path, or model.init=scratch"
     if model.path is None and model.model_type is None:

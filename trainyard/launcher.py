@@ -42,8 +42,9 @@ def command(config: Config, run: RunDir, resume: Path | None) -> list[str]:
     worker = [f"{config.stage}.train", str(run.config)]
     if resume is not None:
         worker.append(str(resume))
+    script = Path(sys.executable).with_name("deepspeed")
     return [
-        str(Path(sys.executable).with_name("deepspeed")),
+        *([str(script)] if script.exists() else [sys.executable, "-m", "deepspeed.launcher.runner"]),
         "--no_local_rank",
         # A file that does not exist: without it DeepSpeed would read /job/hostfile.
         f"--hostfile={launch.hostfile or os.devnull}",

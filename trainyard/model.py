@@ -32,6 +32,7 @@ def build(
     if model.init == "pretrained":
         loaded = AutoModelForCausalLM.from_pretrained(
             model.path,
+            config=architecture(model),
             dtype=torch.float32,
             attn_implementation=model.attn_implementation,
             trust_remote_code=model.trust_remote_code,
@@ -57,7 +58,7 @@ def build(
 
 
 def architecture(model: ModelConfig) -> Any:
-    """The transformers config of a model without weights: from its path or its type, then the settings that are set."""
+    """The transformers config of a model: from its path or its type, then the settings that are set."""
     given = {name: getattr(model, name) for name in ARCHITECTURE if getattr(model, name) is not None} | model.config
     if model.path is None:
         return AutoConfig.for_model(model.model_type, **given)

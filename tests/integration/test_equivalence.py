@@ -1,0 +1,18 @@
+"""One loss curve, whatever the ZeRO stage and the number of ranks, at the same global batch and seed."""
+
+import pytest
+from conftest import Finished, Pretrain
+
+VARIANTS = [("zero2", 1), ("zero3", 2), ("zero3", 1), ("none", 2), ("none", 1)]
+
+
+@pytest.mark.parametrize(("deepspeed", "ranks"), VARIANTS)
+def test_same_curve_as_zero2_on_two_ranks(zero2_run: Finished, pretrain: Pretrain, deepspeed: str, ranks: int) -> None:
+    run = pretrain(f"{deepspeed}-{ranks}", f"deepspeed={deepspeed}", f"launch.num_devices={ranks}")
+    assert run.code == 0, run.stdout + run.stderr
+    assert run.status["world_size"] == ranks
+    assert len(run.series("loss")) == 20
+    assert run.series("loss") == pytest.approx(zero2_run.series("loss"), rel=1e-4)
+    assert len(run.series("eval_loss")) == 3  # before the first step, at 10 and at 20
+    assert run.series("eval_loss") == pytest.approx(zero2_run.series("eval_loss"), rel=1e-4)
+    assert run.series("loss")[-1] < 0.95 * run.series("loss")[0]  # it did learn

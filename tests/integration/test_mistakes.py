@@ -1,0 +1,82 @@
+"""A wrong request: every mistake named, in under 2 seconds, exit 2, nothing touched."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+from conftest import Finished, Pretrain, clean_env, command
+
+from trainyard.rundir import RunDir
+
+WRONG = {
+    "trainer.lerning_rate=1": "Did you mean trainer.learning_rate?",
+    "trainer.max_steps=many": "must be a whole number",
+    "deepspeed=zero4": "Did you mean zero",
+    "trainer.output_dir=x": "set paths.outputs and run.name",
+}
+INVALID = {
+    "data.block_size=999": "context is 128 tokens",
+    "trainer.global_batch_size=9": "must be a multiple of 4",
+    "deepspeed=zero3_offload": "this machine has none",
+    "tokenizer.path=/nowhere": "no such directory",
+}
+
+
+@pytest.mark.parametrize("wanted", [WRONG, INVALID], ids=["wrong", "invalid"])
+def test_all_mistakes_at_once_and_nothing_touched(pretrain: Pretrain, outputs: Path, wanted: dict[str, str]) -> None:
+    before = sorted(outputs.rglob("*"))
+    done = pretrain("mistaken", *wanted, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.code == 2
+    for override, message in wanted.items():
+        assert message in done.stderr, override
+    assert done.stderr.count("error: ") == len(wanted)
+    assert "Traceback" not in done.stderr
+    assert sorted(outputs.rglob("*")) == before
+
+
+def test_the_answer_comes_in_under_two_seconds(pretrain: Pretrain) -> None:
+    seconds = [pretrain("mistaken", *WRONG).seconds for _ in range(3)]
+    assert statistics.median(seconds) < 2.0, seconds
+
+
+def test_a_run_that_is_alive_is_not_disturbed(pretrain: Pretrain, outputs: Path) -> None:
+    run = RunDir(outputs / "pretrain" / "busy")
+    assert run.acquire()
+    try:
+        done = pretrain("busy")
+    finally:
+        run.release()
+    assert done.code == 2
+    assert f"the run is alive, {run.path.joinpath('.lock').read_text()}" in done.stderr
+    assert [path.name for path in run.path.iterdir()] == [".lock"]
+
+
+def test_bad_data_is_named_and_the_run_does_not_start(pretrain: Pretrain, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": "good"}\n{"text": \n')
+    done = pretrain("bad-data", f"data.sources=[{{path: '{bad}', format: jsonl}}]")
+    assert done.code == 2
+    assert f"{bad}:2: not valid JSON" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.status["state"] == "failed"
+
+
+def test_changed_settings_do_not_slip_into_a_resumed_run(zero2_run: Finished, pretrain: Pretrain) -> None:
+    status = zero2_run.status
+    done = pretrain("zero2-2", "run.seed=7", "trainer.max_steps=40")
+    assert done.code == 2
+    assert "run.seed: the run has 42, this command 7" in done.stderr
+    assert zero2_run.status == status
+
+
+@pytest.mark.parametrize("option", ["--help", "--cfg"])
+def test_hydras_own_options(outputs: Path, corpus: Path, option: str) -> None:
+    import subprocess
+
+    arguments = [*command(outputs, "x", corpus), option, *(["job"] if option == "--cfg" else [])]
+    done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "block_size: 64" in done.stdout
+    if option == "--help":
+        assert "deepspeed: none, zero1, zero2, zero2_offload, zero3, zero3_offload" in done.stdout
+    assert not (outputs / "pretrain" / "x").exists()

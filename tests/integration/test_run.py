@@ -1,0 +1,168 @@
+"""What one run leaves and says, and what the same command does next."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Finished, Pretrain, clean_env, command
+
+from trainyard.checkpoint import verify
+
+
+def test_the_run_directory_holds_what_the_design_says(zero2_run: Finished) -> None:
+    status = zero2_run.status
+    assert (status["state"], status["exit_code"], status["step"], status["max_steps"]) == ("finished", 0, 20, 20)
+    assert (status["world_size"], status["restarts"], status["resumed_from"]) == (2, 0, [])
+    assert status["tokens_seen"] == 20 * 8 * 64
+    assert status["final"]["eval_loss"] == zero2_run.series("eval_loss")[-1]
+    assert status["final"]["first_eval_loss"] == zero2_run.series("eval_loss")[0]
+    assert [row["step"] for row in zero2_run.metrics] == list(range(21))
+    row = zero2_run.metrics[-1]
+    assert {"loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_gib", "data_wait", "epoch"} <= set(row)
+    assert {path.name for path in (zero2_run.run / "checkpoints").iterdir()} == {"checkpoint-10", "checkpoint-20"}
+    assert verify(zero2_run.run / "checkpoints" / "checkpoint-10") is None
+    manifest = json.loads((zero2_run.run / "checkpoints" / "checkpoint-10" / "manifest.json").read_text())
+    assert (manifest["step"], manifest["samples_seen"], manifest["world_size"]) == (10, 80, 2)
+    assert (zero2_run.run / "logs" / "rank-0.log").stat().st_size > 0
+    assert (zero2_run.run / "logs" / "rank-1.log").stat().st_size > 0
+
+
+def test_the_resolved_deepspeed_json_has_no_auto_left(zero2_run: Finished) -> None:
+    values = json.loads((zero2_run.run / "deepspeed.json").read_text())
+    assert values["train_batch_size"] == 8
+    assert values["train_micro_batch_size_per_gpu"] == 2
+    assert values["gradient_accumulation_steps"] == 2
+    assert values["zero_optimization"]["stage"] == 2
+    assert "auto" not in json.dumps(values)
+
+
+def test_the_model_loads_and_gives_the_reported_loss(zero2_run: Finished) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from trainyard.config import load
+    from trainyard.data.dataset import collate, open_datasets
+
+    config = load(zero2_run.run / "config.yaml")
+    model = AutoModelForCausalLM.from_pretrained(zero2_run.run / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(zero2_run.run / "model")
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    held_out = open_datasets(Path(str(config.data.prepared)), config.data).evaluation
+    assert held_out is not None
+    batch = collate([held_out[index] for index in range(len(held_out))], config.data.block_size)
+    with torch.no_grad():
+        loss = model(**batch).loss
+    assert loss.item() == pytest.approx(zero2_run.series("eval_loss")[-1], rel=1e-5)
+
+
+def test_the_screen_shows_what_matters_and_no_library_chatter(zero2_run: Finished) -> None:
+    said = zero2_run.stdout
+    for wanted in (
+        "parameters",
+        "trainable",
+        "8 sequences = 512 tokens a step",
+        "steps per epoch",
+        "20 steps = 10,240",
+    ):
+        assert wanted in said
+    for wanted in ("held-out loss", "perplexity", "bash launch/dashboard.sh", "model.path="):
+        assert wanted in said
+    everything = said + zero2_run.stderr
+    for noise in ("Warning", "WARNING", "[INFO]", "swanlab:", "torch.distributed"):
+        assert noise not in everything
+    assert len(everything.splitlines()) < 40
+
+
+def test_the_same_command_again_says_that_it_is_finished(zero2_run: Finished, pretrain: Pretrain) -> None:
+    before = (zero2_run.run / "model" / "model.safetensors").stat().st_mtime_ns
+    again = pretrain("zero2-2")
+    assert again.code == 0
+    assert "finished, 20 steps" in again.stdout
+    assert (zero2_run.run / "model" / "model.safetensors").stat().st_mtime_ns == before
+    assert again.status == zero2_run.status
+
+
+def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: Path, corpus: Path) -> None:
+    """SIGKILL to every process after the first checkpoint, then the same command."""
+    arguments = command(outputs, "killed", corpus, "trainer.save_steps=6")
+    run = outputs / "pretrain" / "killed"
+    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "checkpoint-6" / "manifest.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    kill_everything(process, run)
+    reached = json.loads((run / "progress.json").read_text())["step"]
+    assert reached < 20
+
+    done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+    resumed = Finished(done.returncode, done.stdout, done.stderr, 0, run)
+    assert resumed.code == 0, done.stdout + done.stderr
+    assert resumed.status["resumed_from"][0] >= 6
+    assert f"resuming from checkpoint-{resumed.status['resumed_from'][0]}" in done.stdout
+    assert_same_weights(resumed, zero2_run)
+    assert [row["step"] for row in resumed.metrics] == list(range(21))
+    assert resumed.series("loss") == zero2_run.series("loss")
+
+
+def test_sigterm_saves_and_leaves_with_75_and_the_same_command_resumes(
+    zero2_run: Finished, outputs: Path, corpus: Path
+) -> None:
+    arguments = command(outputs, "stopped", corpus, "trainer.save_steps=100")
+    run = outputs / "pretrain" / "stopped"
+    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while '"loss"' not in (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else True:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    stopped = Finished(75, said, "", 0, run)
+    step = stopped.status["step"]
+    assert stopped.status["state"] == "preempted"
+    assert 1 <= step < 20
+    assert verify(run / "checkpoints" / f"checkpoint-{step}") is None
+
+    done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+    resumed = Finished(done.returncode, done.stdout, done.stderr, 0, run)
+    assert resumed.code == 0, done.stdout + done.stderr
+    assert resumed.status["resumed_from"] == [step]
+    assert_same_weights(resumed, zero2_run)
+
+
+def test_starting_over_keeps_the_earlier_run_aside(pretrain: Pretrain, outputs: Path) -> None:
+    short = ["trainer.max_steps=1", "tracking=none", "deepspeed=none", "launch.num_devices=1"]
+    first = pretrain("over", *short)
+    again = pretrain("over", *short, "run.resume=never", "run.seed=1")
+    assert (first.code, again.code) == (0, 0), again.stderr
+    kept = outputs / "pretrain" / "over.1"
+    assert (kept / "model" / "model.safetensors").exists()
+    assert again.status["resumed_from"] == []
+    assert f"kept in {kept.name}" in again.stdout
+
+
+def kill_everything(process: subprocess.Popen[bytes], run: Path) -> None:
+    import psutil
+
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in tree:
+        os.kill(member.pid, signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(tree, timeout=10)
+    assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in tree)
+    shutil.rmtree(run / "model", ignore_errors=True)
+
+
+def assert_same_weights(one: Finished, other: Finished) -> None:
+    first, second = one.weights, other.weights
+    assert first.keys() == second.keys()
+    assert len(first) > 10
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
