@@ -14,8 +14,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainyard import ROOT
@@ -122,23 +123,24 @@ def _compose(stage: str, overrides: Sequence[str]) -> Any:
 
 
 def _find_problems(stage: str, overrides: Sequence[str]) -> list[str]:
-    """Composes each override by itself, beside the group choices that are good, to name all bad ones at once."""
+    """What is wrong with each override by itself: group choices are composed, values set one by one on the result."""
     problems: list[str] = []
     choices: list[str] = []
-
-    def attempt(override: str) -> bool:
+    for override in (item for item in overrides if (CONF_DIR / _key(item)).is_dir()):
         try:
-            to_config(_compose(stage, [*choices, override]))
-            return True
+            _compose(stage, [*choices, override])
+            choices.append(override)
         except (HydraException, OmegaConfBaseException) as error:
             problems.append(_explain(stage, override, error))
-            return False
-
-    is_choice = {override: (CONF_DIR / _key(override)).is_dir() for override in overrides}
-    choices.extend([override for override in overrides if is_choice[override] and attempt(override)])
-    for override in overrides:
-        if not is_choice[override]:
-            attempt(override)
+    composed = _compose(stage, choices)
+    parser = OverridesParser.create()
+    for override in (item for item in overrides if not (CONF_DIR / _key(item)).is_dir()):
+        try:
+            parsed = parser.parse_override(override)
+            with open_dict(composed) if parsed.is_add() or parsed.is_force_add() else contextlib.nullcontext():
+                OmegaConf.update(composed, parsed.key_or_group, parsed.value())
+        except (HydraException, OmegaConfBaseException) as error:
+            problems.append(_explain(stage, override, error))
     return problems
 
 

@@ -28,6 +28,8 @@ from trainyard.schema import Config
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 POLL_S = 0.2
+PEER_GRACE_S = 3.0
+"""Seconds that the other ranks get to leave by themselves, and to say what they saw, once one has failed."""
 
 
 def main(stage: str, arguments: Sequence[str]) -> int:
@@ -259,7 +261,8 @@ class _Supervisor:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Until the launcher ends: shows the progress, keeps the status, passes on a wish to stop."""
-        deadline = None
+        deadline: float | None = None
+        failed_at: float | None = None
         with Display(self.run_dir.console) as display:
             while process.poll() is None:
                 progress = read_json(self.run_dir.progress)
@@ -270,12 +273,24 @@ class _Supervisor:
                     deadline = time.monotonic() + grace
                     self.run_dir.stop.touch()
                     print(f"{self.stop.name}: saving a checkpoint, then stopping (at most {grace:g} s)", flush=True)
-                if deadline is not None and (time.monotonic() > deadline or self.stop.count > 2):
+                if failed_at is None and any(self.run_dir.logs.glob("rank-*.error.json")):
+                    failed_at = time.monotonic()
+                if self._is_over(deadline, failed_at):
                     launcher.kill(process)
                 time.sleep(POLL_S)
             progress = read_json(self.run_dir.progress)
             display.update(progress)
             self._note_progress(progress)
+
+    def _is_over(self, deadline: float | None, failed_at: float | None) -> bool:
+        """Must the ranks be killed: the grace period has passed, a third signal came, or a peer has failed?
+
+        After a failure DeepSpeed's launcher ends the other ranks one after the other and waits up to 30 s for each.
+        """
+        now = time.monotonic()
+        if failed_at is not None and now > failed_at + PEER_GRACE_S:
+            return True
+        return deadline is not None and (now > deadline or self.stop.count > 2)
 
     def _note_progress(self, progress: dict[str, Any]) -> None:
         followed = ("step", "max_steps", "tokens_seen", "final")

@@ -54,7 +54,8 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
     tracker = None
     if this.is_first:
         metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
-        callbacks += [ProgressCallback(this, metrics, tokens_per_step), DeepSpeedRecord(this.run_dir.deepspeed)]
+        callbacks += [ProgressCallback(this, metrics, tokens_per_step)]
+        callbacks += [DeepSpeedRecord(this.run_dir.deepspeed)] if config.deepspeed.config else []
         tracker = _tracker(this, config, metrics.history)
         callbacks += [tracker] if tracker else []
     trainer = Trainer(

@@ -161,7 +161,6 @@ class Trainer(transformers.Trainer):
         metrics = {
             f"{metric_key_prefix}_loss": mean,
             f"{metric_key_prefix}_perplexity": math.exp(min(mean, 700.0)),
-            f"{metric_key_prefix}_tokens": int(total[1]),
         }
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=samples)
 
@@ -198,8 +197,7 @@ class DeepSpeedRecord(TrainerCallback):
         self.path = path
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if args.hf_deepspeed_config is not None:
-            self.path.write_text(json.dumps(args.hf_deepspeed_config.config, indent=2, default=str), encoding="utf-8")
+        self.path.write_text(json.dumps(args.hf_deepspeed_config.config, indent=2, default=str), encoding="utf-8")
 
 
 def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:

@@ -66,6 +66,8 @@ class SpeedCallback(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, Any] = kwargs["logs"]
+        for name in ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second"):  # of rank 0's share alone
+            logs.pop(name, None)
         logs["tokens_seen"] = state.global_step * self.tokens_per_step
         if "loss" not in logs:
             return
@@ -87,6 +89,7 @@ class SpeedCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._step = state.global_step
+        state.compute_steps(args, state.max_steps)  # a resumed state brings the old command's intervals
 
 
 def _memory_gib() -> float:
