@@ -3,7 +3,6 @@
 A message has the value, the rule and the fix. Nothing here writes, imports torch or asks the network.
 """
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from trainyard.arguments import choice_problems
 from trainyard.data import sources
 from trainyard.data import tokenizer as tokenizer_files
 from trainyard.devices import Devices
-from trainyard.rundir import RunDir
+from trainyard.rundir import RunDir, read_json
 from trainyard.schema import ARCHITECTURE, Config
 
 PACKINGS = ("concat",)
@@ -25,7 +24,7 @@ PACKINGS = ("concat",)
 def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> list[str]:
     """Every mistake in a resolved config (see controller.resolve), for `devices` and the run directory."""
     found: list[str] = []
-    for check in (_numbers, _choices, _data, _model, _batch, _evaluation):
+    for check in (_numbers, _choices, _data, model_problems, _batch, _evaluation):
         found.extend(check(config))
     found.extend(_devices(config, devices))
     found.extend(_deepspeed(config, devices))
@@ -114,7 +113,8 @@ def _data(config: Config) -> Iterator[str]:
                 yield str(error)
 
 
-def _model(config: Config) -> Iterator[str]:
+def model_problems(config: Config) -> Iterator[str]:
+    """What is wrong with the model; asked again after the preparation, which downloads the config of a hub id."""
     model, tokenizer = config.model, config.tokenizer
     yield from _local_path("model.path", model.path, "config.json")
     yield from _local_path("tokenizer.path", tokenizer.path, "tokenizer_config.json")
@@ -158,11 +158,9 @@ def _local_path(name: str, path: str | None, wanted: str) -> Iterator[str]:
 
 
 def _read_config(path: str | None) -> dict[str, Any]:
-    try:
-        values = json.loads((Path(path or "").expanduser() / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
+    """The config.json of a model on this machine, downloaded ones included; empty when there is none yet."""
+    directory = tokenizer_files.local_directory(path, "config.json") if path else None
+    return read_json(directory / "config.json") if directory else {}
 
 
 def _batch(config: Config) -> Iterator[str]:

@@ -230,10 +230,8 @@ class _Supervisor:
         config.data.prepared = str(prepared.store)
         config.tokenizer.path = prepared.tokenizer
         resume = self._choose_checkpoint()
-        if resume is not None and (problems := _changed_data(config, run_dir)):
-            for problem in problems:
-                print(f"error: {problem}", file=sys.stderr)
-            return self._end("failed", WRONG, "")
+        if problems := [*checks.model_problems(config), *(_changed_data(config, run_dir) if resume else [])]:
+            return self._end("failed", _refuse(problems), "")
         save(config, run_dir.config)
         for leftover in (run_dir.progress, run_dir.stop, *run_dir.logs.glob("*.error.json")):
             leftover.unlink(missing_ok=True)

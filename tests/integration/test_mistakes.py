@@ -1,6 +1,8 @@
 """A wrong request: every mistake named, in under 2 seconds, exit 2, nothing touched."""
 
 import statistics
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,8 +73,6 @@ def test_changed_settings_do_not_slip_into_a_resumed_run(zero2_run: Finished, pr
 
 @pytest.mark.parametrize("option", ["--help", "--cfg"])
 def test_hydras_own_options(outputs: Path, corpus: Path, option: str) -> None:
-    import subprocess
-
     arguments = [*command(outputs, "x", corpus), option, *(["job"] if option == "--cfg" else [])]
     done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -80,3 +80,39 @@ def test_hydras_own_options(outputs: Path, corpus: Path, option: str) -> None:
     if option == "--help":
         assert "deepspeed: none, zero1, zero2, zero2_offload, zero3, zero3_offload" in done.stdout
     assert not (outputs / "pretrain" / "x").exists()
+
+
+def test_a_hub_that_does_not_answer_is_named(pretrain: Pretrain) -> None:
+    done = pretrain(
+        "no-hub", "data.sources=[{path: owner/corpus, format: hub}]", env={"HF_ENDPOINT": "http://127.0.0.1:9"}
+    )
+    assert done.code == 2
+    assert "owner/corpus: neither a local path nor a dataset that the hub would name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that is mounted read-only, which root cannot write to either."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_folder_without_permission_is_named(pretrain: Pretrain, read_only: Path) -> None:
+    done = pretrain("shut-out", f"paths.outputs={read_only / 'outputs'}")
+    assert done.code == 2
+    assert f"no permission to write in {read_only}" in done.stderr
+
+
+def test_a_multirun_is_one_launch_after_another_with_a_directory_each(outputs: Path, corpus: Path) -> None:
+    """Two points that are both refused: Hydra expands the sweep, each point is checked, the worst code is kept."""
+    bash, script, *overrides = command(outputs, "sweep", corpus)
+    arguments = [bash, script, "-m", *overrides, "trainer.global_batch_size=9,11"]
+    done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+    assert done.returncode == 2
+    for size in (9, 11):
+        assert f"trainer.global_batch_size={size}: must be a multiple of 4" in done.stderr

@@ -83,7 +83,7 @@ def prepare(request: Request, make_encoder: Callable[[Any], Encoder], report: Re
                 tokenizer.train(_documents(request), request.vocab_size, directory)
         tokenizer_path = str(directory)
     loaded = tokenizer.load(tokenizer_path, trust_remote_code=request.trust_remote_code)
-    files = tokenizer.local_files(tokenizer_path) or []
+    files = tokenizer.local_files(tokenizer_path)
     store = _store_directory(request, digest, files)
     with _locked(store):
         if not store.is_dir():

@@ -32,17 +32,20 @@ def looks_local(path: str) -> bool:
     return path.startswith(("/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
 
 
-def local_files(path: str) -> list[Path] | None:
-    """The tokenizer's files, in a directory or in the hub's cache; None for a hub id that was never downloaded."""
-    directory = Path(path).expanduser()
-    if not looks_local(path):
-        from huggingface_hub import try_to_load_from_cache
+def local_directory(path: str, file: str) -> Path | None:
+    """Where a directory or a hub id lies on this machine; None for a hub id of which `file` was never downloaded."""
+    if looks_local(path):
+        return Path(path).expanduser()
+    from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(path, "tokenizer_config.json")
-        if not isinstance(cached, str):
-            return None
-        directory = Path(cached).parent
-    return [directory / name for name in FILES if (directory / name).is_file()]
+    cached = try_to_load_from_cache(path, file)
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def local_files(path: str) -> list[Path]:
+    """The tokenizer's files on this machine; none for a hub id that was never downloaded."""
+    directory = local_directory(path, "tokenizer_config.json")
+    return [directory / name for name in FILES if (directory / name).is_file()] if directory else []
 
 
 def load(path: str, *, trust_remote_code: bool = False) -> Any:
@@ -57,10 +60,12 @@ def load(path: str, *, trust_remote_code: bool = False) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DataError(f"tokenizer.path={path}: no tokenizer could be loaded: {reason}") from error
+        raise DataError(
+            f"no tokenizer could be loaded from {path}: {reason} Set tokenizer.path to a directory or a hub id"
+        ) from error
     if tokenizer.eos_token_id is None:
         raise DataError(
-            f"tokenizer.path={path}: it has no end-of-text token, which closes every document. "
+            f"the tokenizer of {path} has no end-of-text token, which closes every document. "
             f"Set eos_token in its tokenizer_config.json"
         )
     return tokenizer
