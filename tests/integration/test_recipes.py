@@ -1,0 +1,80 @@
+"""The commands of the README, run as they stand, with a few settings added that make them short."""
+
+import gzip
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, clean_env, make_documents
+
+TABLE = re.findall(r"^\| [^|]+ \| `(bash launch/pretrain\.sh[^`]*)` \|$", (ROOT / "README.md").read_text(), re.M)
+SHORT = (
+    "trainer.max_steps=2 trainer.eval_steps=2 trainer.save_steps=2 trainer.eval_on_start=false data.eval_fraction=0.005"
+)
+EXPERIMENTS = [command for command in TABLE if "experiment=" in command]
+OPTIONS = [command for command in TABLE if " --" in command]
+RECIPES = [command for command in TABLE if command not in EXPERIMENTS + OPTIONS]
+
+
+def run(command: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = [str(ROOT / word) if word.startswith("launch/") else word for word in shlex.split(command)]
+    return subprocess.run([*words, *more], cwd=folder, env=clean_env(), capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: the default run, a corpus, a tokenizer and a DeepSpeed JSON where the README has them."""
+    place = tmp_path_factory.mktemp("user")
+    first = run("bash launch/pretrain.sh run.name=default", place, *SHORT.split())
+    assert first.returncode == 0, first.stdout + first.stderr
+    (place / "corpus").mkdir()
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in make_documents(200))
+    (place / "corpus" / "part.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (place / "path" / "to").mkdir(parents=True)
+    (place / "path" / "to" / "tokenizer").symlink_to(place / "outputs" / "pretrain" / "default" / "model")
+    (place / "ds_configs").symlink_to(ROOT / "ds_configs")
+    return place
+
+
+def test_the_table_was_read() -> None:
+    assert len(EXPERIMENTS) == len(list((ROOT / "conf" / "experiment").glob("*.yaml")))
+    assert len(OPTIONS) == 2
+    assert len(RECIPES) >= 14
+
+
+@pytest.mark.parametrize("command", RECIPES)
+def test_recipe(command: str, folder: Path) -> None:
+    own_ranks = "num_devices" in command or "global_batch" in command
+    ranks = [] if own_ranks else ["launch.num_devices=1"]
+    tracking = ["run.name=untracked"] if "tracking" in command else ["tracking=none"]
+    done = run(command, folder, *SHORT.split(), *ranks, *tracking)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 steps = " in done.stdout  # announced, so it was trained now and not found finished
+    assert "finished, 2 steps" in done.stdout
+
+
+@pytest.mark.parametrize("command", [*OPTIONS, *(f"{command} --cfg job" for command in EXPERIMENTS)])
+def test_commands_that_start_nothing(command: str, folder: Path) -> None:
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+    assert "block_size: " in done.stdout
+
+
+def test_experiments_get_as_far_as_the_missing_corpus(folder: Path) -> None:
+    done = run(EXPERIMENTS[0], folder)
+    assert done.returncode == 2
+    assert "mobvoi_seq_monkey_general_open_corpus.jsonl: No such file" in done.stderr
+
+
+def test_prepare_ends_with_one_line_of_json(folder: Path) -> None:
+    (command,) = re.findall(r"`python (-m trainyard prepare [^`]+)`", (ROOT / "README.md").read_text())
+    done = run(f"{sys.executable} {command}", folder)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    wanted = {"prepared", "documents", "tokens", "sequences", "fill", "rejected", "tokenizer_backend", "seconds"}
+    assert wanted | {"mb_per_s"} <= set(summary)
+    assert summary["sequences"] * 512 <= summary["tokens"]
