@@ -3,15 +3,19 @@
 import argparse
 import importlib
 import json
+import signal
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from trainyard import checks
 from trainyard.config import ConfigError, compose
-from trainyard.controller import WRONG, data_request
 from trainyard.data import prepare, sources
+from trainyard.devices import CPU
+from trainyard.input_checks import model_problems, source_problems
+from trainyard.resolve import data_request, resolve
+from trainyard.supervisor import WRONG
 
 STAGES = ("pretrain",)
 
@@ -27,6 +31,7 @@ def main() -> int:
     verb.add_argument("stage", choices=STAGES)
     verb.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half made is taken away
     try:
         return _prepare(arguments.stage, arguments.overrides)
     except (ConfigError, sources.DataError) as error:
@@ -37,7 +42,10 @@ def main() -> int:
 
 def _prepare(stage: str, overrides: list[str]) -> int:
     config = compose(stage, overrides)
-    config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
+    resolve(config, overrides, CPU, {})  # a plan of the data needs no device
+    problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
+    if problems:
+        raise ConfigError(problems)
     request = data_request(config)
     screen = Console(stderr=True, highlight=False)
     prepared = prepare.find(request)

@@ -62,8 +62,19 @@ def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     """(step, path) of every checkpoint-<step> directory, newest first, good or not."""
     if not directory.is_dir():
         return []
-    found = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
-    return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+    found = ((step_of(path), path) for path in directory.iterdir() if path.is_dir())
+    return sorted(((step, path) for step, path in found if step is not None), reverse=True)
+
+
+def step_of(checkpoint: Path) -> int | None:
+    """The step in a directory's name, None when it is not named checkpoint-<step>."""
+    match = _NAME.fullmatch(checkpoint.name)
+    return int(match[1]) if match else None
+
+
+def newest_whole(directory: Path) -> Path | None:
+    """The newest checkpoint that has a manifest, its files not verified."""
+    return next((path for _, path in list_checkpoints(directory) if (path / MANIFEST).is_file()), None)
 
 
 def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:

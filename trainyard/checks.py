@@ -6,25 +6,26 @@ A message has the value, the rule and the fix. Nothing here writes, imports torc
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from trainyard import zero
 from trainyard.arguments import choice_problems
 from trainyard.data import sources
-from trainyard.data import tokenizer as tokenizer_files
 from trainyard.devices import Devices
-from trainyard.rundir import RunDir, read_json
+from trainyard.input_checks import model_problems, source_problems
+from trainyard.rundir import RunDir
 from trainyard.schema import ARCHITECTURE, Config
 
 PACKINGS = ("concat",)
+METRICS = ("loss", "eval_loss", "perplexity", "eval_perplexity")
+"""What trainer.metric_for_best_model can be; the smaller the better."""
 
 
 def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> list[str]:
-    """Every mistake in a resolved config (see controller.resolve), for `devices` and the run directory."""
+    """Every mistake in a resolved config (see resolve.resolve), for `devices` and the run directory."""
     found: list[str] = []
-    for check in (_numbers, _choices, _data, model_problems, _batch, _evaluation):
+    for check in (choice_and_number_problems, source_problems, model_problems, _batch, _evaluation):
         found.extend(check(config))
     found.extend(_devices(config, devices))
     found.extend(_deepspeed(config, devices))
@@ -33,27 +34,10 @@ def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> l
     return found
 
 
-EXACT = ("run.seed", "model", "tokenizer", "data", "trainer.global_batch_size")
-"""Settings that a resumed run must keep, for what comes out to be what an undisturbed run would have given."""
-
-
-def drift(before: Config, now: Config) -> list[str]:
-    """One message for every setting under EXACT that differs, old and new."""
-    old, new = (_flat(asdict(config)) for config in (before, now))
-    passed_over = ("data.prepared", "tokenizer.path" if now.tokenizer.path is None else "")
-    return [
-        f"{key}: the run has {old.get(key)}, this command {value}. Resume with the old value, give this one another "
-        f"run.name, or start over with run.resume=never"
-        for key, value in new.items()
-        if key.startswith(EXACT) and key not in passed_over and old.get(key) != value
-    ]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return result
+def choice_and_number_problems(config: Config) -> Iterator[str]:
+    """Values outside their range, and names that are none of the choices."""
+    yield from _numbers(config)
+    yield from _choices(config)
 
 
 def _numbers(config: Config) -> Iterator[str]:
@@ -66,10 +50,26 @@ def _numbers(config: Config) -> Iterator[str]:
         "trainer.save_total_limit": trainer.save_total_limit,
         "trainer.early_stopping_patience": trainer.early_stopping_patience,
         "launch.num_devices": launch.num_devices,
+        **{f"model.{name}": getattr(config.model, name) for name in ARCHITECTURE if name != "tie_word_embeddings"},
     }
     for name, value in at_least_one.items():
         if value is not None and value < 1:
             yield f"{name}={value}: must be at least 1"
+    if not 0 <= config.run.seed < 2**32:
+        yield f"run.seed={config.run.seed}: must be at least 0 and below 2^32"
+    extra = vars(trainer)
+    if (extra.get("warmup_steps") or 0) < 0:
+        yield f"trainer.warmup_steps={extra['warmup_steps']:g}: must not be negative"
+    if extra.get("dataloader_prefetch_factor") and not trainer.dataloader_num_workers:
+        yield (
+            f"trainer.dataloader_prefetch_factor={extra['dataloader_prefetch_factor']}: "
+            f"only data workers read ahead; set trainer.dataloader_num_workers=1 or more"
+        )
+    if trainer.lr_scheduler_type == "cosine_with_min_lr" and not extra.get("lr_scheduler_kwargs"):
+        yield (
+            "trainer.lr_scheduler_type=cosine_with_min_lr: needs its end, "
+            "as trainer.lr_scheduler_kwargs={min_lr_rate: 0.1}"
+        )
     if data.block_size < 2:
         yield f"data.block_size={data.block_size}: must be at least 2 tokens, for one to predict"
     if not 0 <= data.eval_fraction < 1:
@@ -90,6 +90,7 @@ def _choices(config: Config) -> Iterator[str]:
     fixed: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("model.init", config.model.init, ("pretrained", "scratch")),
         ("data.packing", config.data.packing, PACKINGS),
+        ("trainer.metric_for_best_model", config.trainer.metric_for_best_model, (None, *METRICS)),
         ("tracking.backend", config.tracking.backend, (None, "swanlab")),
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]
@@ -100,67 +101,6 @@ def _choices(config: Config) -> Iterator[str]:
         if value not in allowed:
             yield f"{name}={value}: must be one of {', '.join(str(item) for item in allowed)}"
     yield from choice_problems(config.trainer)
-
-
-def _data(config: Config) -> Iterator[str]:
-    if not config.data.sources:
-        yield "data.sources=[]: name at least one, as data.sources=[{path: corpus.jsonl, format: jsonl}]"
-    for source in config.data.sources:
-        if source.format != "hub":
-            try:
-                sources.files(source)
-            except sources.DataError as error:
-                yield str(error)
-
-
-def model_problems(config: Config) -> Iterator[str]:
-    """What is wrong with the model; asked again after the preparation, which downloads the config of a hub id."""
-    model, tokenizer = config.model, config.tokenizer
-    yield from _local_path("model.path", model.path, "config.json")
-    yield from _local_path("tokenizer.path", tokenizer.path, "tokenizer_config.json")
-    shape = [name for name in ARCHITECTURE if getattr(model, name) is not None]
-    if model.init == "pretrained" and shape:
-        yield (
-            f"model.{shape[0]}={getattr(model, shape[0])}: pretrained weights have the shape of {model.path}; "
-            f"leave out {', '.join(f'model.{name}' for name in shape)}, or set model.init=scratch"
-        )
-    if model.path is None and model.init == "pretrained":
-        yield "model.init=pretrained: there are no weights to load; set model.path, or model.init=scratch"
-    if model.path is None and model.model_type is None:
-        yield "model.path and model.model_type are not set: give a path, or choose a model=<name>"
-    architecture = {
-        **_read_config(model.path),
-        **{k: v for k, v in vars(model).items() if v is not None},
-        **model.config,
-    }
-    context = architecture.get("max_position_embeddings")
-    if isinstance(context, int) and config.data.block_size > context:
-        yield (
-            f"data.block_size={config.data.block_size}: the model's context is {context} tokens "
-            f"(max_position_embeddings); set data.block_size={context} or less"
-        )
-    heads, hidden = architecture.get("num_attention_heads"), architecture.get("hidden_size")
-    if heads and hidden and "head_dim" not in architecture and hidden % heads:
-        yield f"model.hidden_size={hidden}: must be a multiple of num_attention_heads={heads}"
-    groups = architecture.get("num_key_value_heads")
-    if heads and groups and heads % groups:
-        yield f"model.num_attention_heads={heads}: must be a multiple of num_key_value_heads={groups}"
-
-
-def _local_path(name: str, path: str | None, wanted: str) -> Iterator[str]:
-    if path is None or not tokenizer_files.looks_local(path):
-        return
-    directory = Path(path).expanduser()
-    if not directory.is_dir():
-        yield f"{name}={path}: there is no such directory. Give a directory with a {wanted}, or a hub id"
-    elif not (directory / wanted).is_file():
-        yield f"{name}={path}: holds no {wanted}. Give a directory that save_pretrained wrote"
-
-
-def _read_config(path: str | None) -> dict[str, Any]:
-    """The config.json of a model on this machine, downloaded ones included; empty when there is none yet."""
-    directory = tokenizer_files.local_directory(path, "config.json") if path else None
-    return read_json(directory / "config.json") if directory else {}
 
 
 def _batch(config: Config) -> Iterator[str]:
@@ -201,6 +141,11 @@ def _evaluation(config: Config) -> Iterator[str]:
             f"trainer.{wants[0]}={getattr(trainer, wants[0])}: needs evaluations; "
             f"set data.eval_fraction above 0 and trainer.eval_strategy=steps"
         )
+    if trainer.load_best_model_at_end and trainer.save_strategy not in ("best", trainer.eval_strategy):
+        yield (
+            f"trainer.save_strategy={trainer.save_strategy}: load_best_model_at_end needs a checkpoint at every "
+            f"evaluation; set it to {trainer.eval_strategy}, as trainer.eval_strategy, or to best"
+        )
     if trainer.load_best_model_at_end and trainer.save_strategy == trainer.eval_strategy == "steps":
         save, evaluate = trainer.save_steps, trainer.eval_steps or trainer.logging_steps
         if save >= 1 and evaluate >= 1 and save % evaluate:
@@ -229,6 +174,10 @@ def _deepspeed(config: Config, devices: Devices) -> Iterator[str]:
         values = zero.read(config.deepspeed.config)
     except ValueError as error:
         yield f"deepspeed.config: {error}"
+        return
+    malformed = zero.malformed(values)
+    if malformed:
+        yield from (f"deepspeed.config={config.deepspeed.config}: {problem}" for problem in malformed)
         return
     if zero.offloads(values) and not devices.on_gpu:
         yield (
@@ -263,8 +212,11 @@ def _is_free(port: int) -> bool:
 
 def _run(config: Config, run: RunDir) -> Iterator[str]:
     name, resume = config.run.name or "", config.run.resume
-    if not name or "/" in name or name.startswith("."):
-        yield f"run.name={name}: names a directory, so it must not be empty, start with a dot or contain /"
+    if not name or "/" in name or name.startswith(".") or len(name.encode()) > 200:
+        yield (
+            f"run.name={name}: names a directory, so it must not be empty, start with a dot, contain / "
+            f"or be longer than 200 bytes"
+        )
         return
     if resume not in ("auto", "never") and not Path(resume).expanduser().is_dir():
         yield f"run.resume={resume}: must be auto, never or a checkpoint directory"

@@ -30,9 +30,10 @@ _SECRET = re.compile(r"(^|_)(api_?key|token|secret|password)$", re.IGNORECASE)
 class ConfigError(ValueError):
     """What is wrong with a request, every mistake in `problems`, each with the value, the rule and the fix."""
 
-    def __init__(self, problems: Sequence[str]):
+    def __init__(self, problems: Sequence[str], partial: Config | None = None):
+        """`partial` is the config without the overrides that are wrong, for more to be checked."""
         super().__init__("\n".join(problems))
-        self.problems = list(problems)
+        self.problems, self.partial = list(problems), partial
 
 
 def schema(stage: str) -> Config:
@@ -53,22 +54,28 @@ def compose(stage: str, overrides: Sequence[str]) -> Config:
     """
     overrides = with_implied(overrides)
     try:
-        return to_config(_compose(stage, overrides))
+        config = to_config(_compose(stage, overrides))
     except (HydraException, OmegaConfBaseException) as error:
-        problems = _find_problems(stage, overrides)
-        raise ConfigError(problems or [_first_line(error)]) from error
+        problems, partial = _find_problems(stage, overrides)
+        raise ConfigError(problems or [_first_line(error)], partial) from error
+    if config.stage != stage:
+        raise ConfigError([f"stage={config.stage}: the command decides it; this one is for {stage}"])
+    return config
 
 
 def with_implied(overrides: Sequence[str]) -> list[str]:
     """What users mean, in Hydra's grammar.
 
-    `model.path=X` alone means that model, not the default group's architecture with X's weights. Any attribute may be
-    set under model.config, where Hydra asks for ++ before a key that the file does not have.
+    `model.path=X` alone means that model, not the default group's architecture with X's weights. Epochs alone mean
+    epochs, whatever steps a group has. Any attribute may be set under model.config, where Hydra asks for ++ before a
+    key that the file does not have. What has been through here once is left as it is.
     """
-    result = ["++" + override if override.startswith("model.config") else override for override in overrides]
+    result = ["++" + item if re.match(r"model\.config[.=]", item) else item for item in overrides]
     keys = {_key(override) for override in overrides}
     if "model.path" in keys and not keys & {"model", "experiment"}:
-        return ["model=from_path", *result]
+        result.insert(0, "model=from_path")
+    if "trainer.num_train_epochs" in keys and "trainer.max_steps" not in keys:
+        result.append("trainer.max_steps=-1")
     return result
 
 
@@ -82,7 +89,9 @@ def to_config(node: Any) -> Config:
 def save(config: Config, path: Path) -> None:
     """Writes the whole config as YAML, secrets masked."""
     values = redact(OmegaConf.to_container(OmegaConf.structured(config)))
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    staging = path.with_name(f".{path.name}")
+    staging.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    staging.replace(path)
 
 
 def load(path: Path) -> Config:
@@ -122,8 +131,11 @@ def _compose(stage: str, overrides: Sequence[str]) -> Any:
         return hydra_compose(config_name=stage, overrides=list(overrides))
 
 
-def _find_problems(stage: str, overrides: Sequence[str]) -> list[str]:
-    """What is wrong with each override by itself: group choices are composed, values set one by one on the result."""
+def _find_problems(stage: str, overrides: Sequence[str]) -> tuple[list[str], Config | None]:
+    """What is wrong with each override by itself, and the config that the others give.
+
+    Group choices are composed, values are set one by one on the result.
+    """
     problems: list[str] = []
     choices: list[str] = []
     for override in (item for item in overrides if (CONF_DIR / _key(item)).is_dir()):
@@ -141,7 +153,9 @@ def _find_problems(stage: str, overrides: Sequence[str]) -> list[str]:
                 OmegaConf.update(composed, parsed.key_or_group, parsed.value())
         except (HydraException, OmegaConfBaseException) as error:
             problems.append(_explain(stage, override, error))
-    return problems
+    with contextlib.suppress(OmegaConfBaseException):  # a value that a group demands may be among the wrong ones
+        return problems, to_config(composed)
+    return problems, None
 
 
 def _explain(stage: str, override: str, error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What the controller shows while a run goes on: the lines of rank 0 and one progress bar."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -55,7 +56,13 @@ class Display:
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.decode("utf-8", errors="replace").splitlines():
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        try:
             self._console.print(line, markup=False)
+        except (BrokenPipeError, SystemExit):  # `| head` has gone; the run goes on
+            self._console = Console(file=Path(os.devnull).open("w"))  # noqa: SIM115, to the end of the process
 
     def _draw(self, progress: dict[str, Any]) -> None:
         if self._bar is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from transformers import TrainerCallback, TrainingArguments
+from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
 from trainyard.callbacks.stop import StopCallback
@@ -38,19 +38,18 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
     )
     args.max_steps = count_steps(config.trainer, len(datasets.train))
     resolve_strategies(args, len(datasets.train), split.global_batch)
+    if datasets.evaluation is None:  # a corpus of one document
+        args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
     args.eval_on_start = args.eval_on_start and this.resume is None
     tokens_per_step = split.global_batch * config.data.block_size
     stop = StopCallback(this)
-    callbacks: list[TrainerCallback] = [
-        SpeedCallback(
-            tokens_per_step=tokens_per_step,
-            samples_per_epoch=len(datasets.train) / split.global_batch,
-            flops_per_token=flops_per_token(model, config.data.block_size),
-            world_size=this.world_size,
-        ),
-        stop,
-        *early_stopping(config.trainer),
-    ]
+    speed = SpeedCallback(
+        tokens_per_step=tokens_per_step,
+        samples_per_epoch=len(datasets.train) / split.global_batch,
+        flops_per_token=flops_per_token(model, config.data.block_size),
+        world_size=this.world_size,
+    )
+    callbacks: list[TrainerCallback] = [stop, *early_stopping(config.trainer)]
     tracker = None
     if this.is_first:
         metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
@@ -67,6 +66,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         split=split,
         start_step=this.resume_step,
         callbacks=callbacks,
+        speed=speed,
     )
     return Run(trainer, stop, tracker)
 

@@ -36,8 +36,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def command(config: Config, run: RunDir, resume: Path | None) -> list[str]:
-    """The launcher's arguments. Workers get paths alone, so no override ever reaches a shell."""
+def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
+    """The launcher's arguments. Workers get two paths; every other override stays in the run's config.yaml."""
     launch = config.launch
     worker = [f"{config.stage}.train", str(run.config)]
     if resume is not None:
@@ -48,12 +48,21 @@ def command(config: Config, run: RunDir, resume: Path | None) -> list[str]:
         "--no_local_rank",
         # A file that does not exist: without it DeepSpeed would read /job/hostfile.
         f"--hostfile={launch.hostfile or os.devnull}",
-        f"--num_gpus={launch.num_devices}",
-        *([f"--num_nodes={launch.num_nodes}"] if launch.hostfile else []),
+        *_placement(config, devices),
         f"--master_port={launch.master_port or free_port()}",
         "--module",
         *worker,
     ]
+
+
+def _placement(config: Config, devices: Devices) -> list[str]:
+    """Which devices. DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number, so visible ones are named."""
+    launch = config.launch
+    if launch.hostfile:
+        return [f"--num_gpus={launch.num_devices}", f"--num_nodes={launch.num_nodes}"]
+    if devices.on_gpu:
+        return [f"--include=localhost:{','.join(map(str, devices.indices[: launch.num_devices]))}"]
+    return [f"--num_gpus={launch.num_devices}"]
 
 
 def environment(config: Config, devices: Devices) -> dict[str, str]:
@@ -63,6 +72,7 @@ def environment(config: Config, devices: Devices) -> dict[str, str]:
     env["TRAINYARD_CONTROLLER"] = f"{socket.gethostname()} {os.getpid()}"
     env.setdefault("TOKENIZERS_PARALLELISM", "false")
     env.setdefault("OMP_NUM_THREADS", str(_threads(config, devices)))
+    env["TRAINYARD_DEVICE"] = devices.kind
     if not devices.on_gpu:
         env["DS_ACCELERATOR"] = "cpu"
     return env
@@ -76,26 +86,10 @@ def _threads(config: Config, devices: Devices) -> int:
 
 def start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone."""
-    with log.open("ab") as stream:
+    with log.open("wb") as stream:
         return subprocess.Popen(
             arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
-
-
-def ranks(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The training processes on this node: the children of deepspeed.launcher.launch."""
-    try:
-        descendants = psutil.Process(launcher.pid).children(recursive=True)
-        return [child for node in descendants if _is_node_launcher(node) for child in node.children()]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _is_node_launcher(process: psutil.Process) -> bool:
-    try:
-        return "deepspeed.launcher.launch" in process.cmdline()
-    except psutil.Error:
-        return False
 
 
 def kill(launcher: subprocess.Popen[bytes]) -> None:

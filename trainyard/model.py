@@ -62,7 +62,15 @@ def architecture(model: ModelConfig) -> Any:
     given = {name: getattr(model, name) for name in ARCHITECTURE if getattr(model, name) is not None} | model.config
     if model.path is None:
         return AutoConfig.for_model(model.model_type, **given)
-    return AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code, **given)
+    found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    if not given:
+        return found
+    values = found.to_dict()
+    if "num_hidden_layers" in given:  # a list with an entry per layer, made anew for the new number
+        values.pop("layer_types", None)
+    if "rope_theta" in given and isinstance(values.get("rope_parameters"), dict):
+        values["rope_parameters"] = values["rope_parameters"] | {"rope_theta": given["rope_theta"]}
+    return type(found).from_dict(values | given)
 
 
 def _attention(model: ModelConfig) -> dict[str, str]:

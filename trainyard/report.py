@@ -2,6 +2,8 @@
 
 import math
 import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,12 @@ def failure(run_dir: RunDir, code: int) -> str:
     """The error of the rank that failed first; the last line is the error itself."""
     errors = [read_json(path) for path in run_dir.logs.glob("rank-*.error.json")]
     errors = sorted((error for error in errors if error), key=lambda error: error.get("time", math.inf))
+    killed = re.findall(r"exits with return code = -(\d+)", _read(run_dir.launcher_log))
+    if killed:  # it could leave no message, and its peers' complaints about it are not the cause
+        number = int(killed[-1])
+        name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
+        hint = " The machine may have run out of memory: dmesg tells." if number == signal.SIGKILL else ""
+        return f"failed: a rank was ended by {name}.{hint} See {_short(run_dir.logs)}"
     if errors:
         first = errors[0]
         return (
@@ -40,13 +48,13 @@ def failure(run_dir: RunDir, code: int) -> str:
             f"rank {first['rank']} failed first; its log is {_short(Path(first['log']))}\n"
             f"rank {first['rank']}: {first['error']}"
         )
-    tail = _tail(run_dir.launcher_log)
+    tail = "\n".join(_read(run_dir.launcher_log).splitlines()[-LOG_TAIL:])
     return f"{tail}\nfailed: a rank ended without a message (launcher exit code {code}); see {_short(run_dir.logs)}"
 
 
-def _tail(path: Path) -> str:
+def _read(path: Path) -> str:
     try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL:])
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

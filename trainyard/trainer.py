@@ -15,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from trainyard import __version__, checkpoint, zero
 from trainyard.arguments import given_arguments
+from trainyard.callbacks.metrics import SpeedCallback
 from trainyard.data.dataset import IGNORE, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
 from trainyard.schema import Config, TrainerConfig
@@ -28,6 +29,13 @@ def start_process_group(timeout_s: float) -> None:
     # calls it, and a process killed meanwhile leaves a lock that every later run waits for.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     on_gpu = torch.cuda.is_available()
+    wanted = os.environ.get("TRAINYARD_DEVICE", "cuda" if on_gpu else "cpu")
+    if on_gpu != (wanted == "cuda"):
+        raise RuntimeError(
+            f"the driver shows a device of kind {wanted}, but torch {torch.__version__} "
+            f"{'sees a GPU' if on_gpu else 'cannot use it'}: install the torch build for this driver, "
+            f"or hide the GPUs with CUDA_VISIBLE_DEVICES="
+        )
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # By DeepSpeed and before TrainingArguments: ZeRO-3 asks DeepSpeed for the world size while the model is built.
@@ -47,8 +55,9 @@ def training_arguments(config: Config, output_dir: Path) -> TrainingArguments:
     given |= {name: int(given[name]) for name in steps if given[name] >= 1}
     if config.data.eval_fraction == 0:
         given |= {"eval_strategy": "no", "eval_on_start": False}
-    if config.trainer.early_stopping_patience and not given.get("metric_for_best_model"):
-        given["metric_for_best_model"] = "eval_loss"
+    chooses = config.trainer.early_stopping_patience or config.trainer.load_best_model_at_end
+    if chooses or config.trainer.save_strategy == "best":
+        given |= {"metric_for_best_model": given.get("metric_for_best_model", "eval_loss"), "greater_is_better": False}
     values = None
     if config.deepspeed.config is not None:
         values = zero.complete(zero.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
@@ -63,6 +72,7 @@ def training_arguments(config: Config, output_dir: Path) -> TrainingArguments:
         disable_tqdm=True,
         report_to="none",
         ignore_data_skip=True,  # our loader starts at the right position
+        restore_callback_states_from_checkpoint=True,  # the patience of early stopping
         remove_unused_columns=False,
         logging_nan_inf_filter=False,  # a NaN must be seen, and the filter synchronises every micro batch
     )
@@ -99,15 +109,16 @@ class Trainer(transformers.Trainer):
         split: Split,
         start_step: int,
         callbacks: list[TrainerCallback],
+        speed: SpeedCallback,
     ):
-        self.split, self.start_step = split, start_step
+        self.split, self.start_step, self.speed = split, start_step, speed
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            callbacks=callbacks,
+            callbacks=[speed, *callbacks],
         )
         self.remove_callback(transformers.PrinterCallback)
 
@@ -137,6 +148,10 @@ class Trainer(transformers.Trainer):
             "prefetch_factor": self.args.dataloader_prefetch_factor,
         }
 
+    def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with self.speed.paused():
+            return super()._evaluate(*args, **kwargs)
+
     def evaluation_loop(
         self, dataloader: Any, description: str, prediction_loss_only: Any = None, ignore_keys: Any = None,
         metric_key_prefix: str = "eval",
@@ -153,7 +168,10 @@ class Trainer(transformers.Trainer):
                 if len(inputs["input_ids"]) == 0:  # other ranks still have a batch, and ZeRO-3 gathers in the forward
                     inputs = {name: torch.zeros(1, 2, dtype=torch.int64, device=self.args.device) for name in inputs}
                 with self.compute_loss_context_manager():
-                    loss = model(**inputs, num_items_in_batch=torch.ones((), device=self.args.device)).loss
+                    if self.model_accepts_loss_kwargs:  # divided by 1, the loss is a sum
+                        loss = model(**inputs, num_items_in_batch=torch.ones((), device=self.args.device)).loss
+                    else:
+                        loss = model(**inputs).loss * tokens
                 total += torch.stack([torch.where(tokens > 0, loss.double(), 0.0), tokens.double()])
                 samples += len(batch["input_ids"])
         dist.all_reduce(total)
@@ -166,6 +184,10 @@ class Trainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The Trainer's and DeepSpeed's files, then the manifest, and only then the deletion of older checkpoints."""
+        with self.speed.paused():
+            self._save_and_describe(model, trial)
+
+    def _save_and_describe(self, model: Any, trial: Any) -> None:
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)

@@ -35,16 +35,33 @@ def read(config: str) -> dict[str, Any]:
     return values
 
 
+def malformed(values: dict[str, Any]) -> list[str]:
+    """What DeepSpeed or the Trainer would refuse once the ranks are up, or what would lose the weights at the end."""
+    zero = values.get("zero_optimization")
+    if not isinstance(zero, dict):
+        return [f"zero_optimization is {zero}: must be an object with a stage; plain DDP is deepspeed=none"]
+    if zero.get("stage") not in (1, 2, 3):
+        return [f"zero_optimization.stage is {zero.get('stage')}: must be 1, 2 or 3; plain DDP is deepspeed=none"]
+    problems = []
+    for part in ("offload_optimizer", "offload_param", "optimizer", "scheduler", "bf16", "fp16"):
+        holder = zero if part.startswith("offload") else values
+        if part in holder and not isinstance(holder[part], dict):
+            problems.append(f"{part} is {json.dumps(holder[part])}: must be an object; leave it out to switch it off")
+    if not problems and offloads(values) and zero.get("offload_optimizer") and "optimizer" not in values:
+        problems.append('offload_optimizer needs an "optimizer" section, as in ds_configs/zero2_offload.json')
+    if zero["stage"] == 3 and zero.get("stage3_gather_16bit_weights_on_model_save") is False:
+        problems.append("stage3_gather_16bit_weights_on_model_save is false: the model would be saved without weights")
+    return problems
+
+
 def stage(values: dict[str, Any]) -> int:
-    return int(values.get("zero_optimization", {}).get("stage", 0))
+    return int(values["zero_optimization"]["stage"])
 
 
 def offloads(values: dict[str, Any]) -> bool:
     """Does it keep optimizer states or parameters in host memory or on disk?"""
-    zero = values.get("zero_optimization", {})
-    return any(
-        zero.get(part, {}).get("device", "none") != "none" for part in ("offload_optimizer", "offload_param")
-    ) or bool(zero.get("cpu_offload"))
+    parts = (values["zero_optimization"].get(part, {}) for part in ("offload_optimizer", "offload_param"))
+    return any(part.get("device", "none") != "none" for part in parts)
 
 
 def contradictions(values: dict[str, Any], trainer: TrainerConfig) -> list[str]:

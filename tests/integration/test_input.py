@@ -63,19 +63,17 @@ def test_the_same_documents_as_jsonl_give_the_same_tokens_and_the_model_trains_o
     assert done.status["final"]["eval_loss"] < before
 
 
-def test_trainer_features_together(pretrain: Pretrain) -> None:
-    """Early stopping, gradient checkpointing, eager attention, epochs, the best model at the end, data workers."""
+def test_the_best_model_is_kept_and_a_run_that_gets_worse_stops(pretrain: Pretrain) -> None:
+    """Early stopping, epochs, the best model at the end; with gradient checkpointing, eager attention, data workers."""
     done = pretrain(
-        "features",
-        "deepspeed=none",
-        "trainer.max_steps=-1",
+        "worse",
         "trainer.num_train_epochs=50",
-        "trainer.learning_rate=1e-9",  # nothing improves, so the patience runs out
+        "trainer.max_steps=-1",
+        "trainer.learning_rate=0.3",  # so high that every evaluation after the first is worse
         "trainer.eval_steps=2",
         "trainer.save_steps=2",
         "trainer.save_total_limit=1",
         "trainer.early_stopping_patience=2",
-        "trainer.early_stopping_threshold=0.1",
         "trainer.load_best_model_at_end=true",
         "trainer.gradient_checkpointing=true",
         "trainer.dataloader_num_workers=1",
@@ -85,5 +83,19 @@ def test_trainer_features_together(pretrain: Pretrain) -> None:
     )
     assert done.code == 0, done.stdout + done.stderr
     assert done.status["state"] == "finished"
-    assert done.status["step"] < done.status["max_steps"]
-    assert (done.run / "model" / "model.safetensors").exists()
+    evaluated = {row["step"]: row["eval_loss"] for row in done.metrics if row.get("step") and "eval_loss" in row}
+    best = min(evaluated, key=lambda step: evaluated[step])
+    assert done.status["step"] == best + 4 < done.status["max_steps"]  # two evaluations later
+    from safetensors.torch import load_file
+
+    kept = load_file(done.run / "checkpoints" / f"checkpoint-{best}" / "model.safetensors")
+    assert all(done.weights[name].equal(tensor) for name, tensor in kept.items())
+
+
+def test_one_long_document_trains_without_evaluation(pretrain: Pretrain, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("all the words of one book " * 500)
+    source = f"data.sources=[{{path: '{tmp_path / 'book.txt'}', format: text, document: file}}]"
+    done = pretrain("book", source, "trainer.max_steps=2", "deepspeed=none", "launch.num_devices=1", "tracking=none")
+    assert done.code == 0, done.stdout + done.stderr
+    assert done.series("eval_loss") == []
+    assert len(done.series("loss")) == 2

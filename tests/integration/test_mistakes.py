@@ -13,7 +13,7 @@ from trainyard.rundir import RunDir
 WRONG = {
     "trainer.lerning_rate=1": "Did you mean trainer.learning_rate?",
     "trainer.max_steps=many": "must be a whole number",
-    "deepspeed=zero4": "Did you mean zero",
+    "tracking=swanlap": "Did you mean swanlab?",
     "trainer.output_dir=x": "set paths.outputs and run.name",
 }
 INVALID = {
@@ -24,7 +24,7 @@ INVALID = {
 }
 
 
-@pytest.mark.parametrize("wanted", [WRONG, INVALID], ids=["wrong", "invalid"])
+@pytest.mark.parametrize("wanted", [WRONG, INVALID, WRONG | INVALID], ids=["wrong", "invalid", "both"])
 def test_all_mistakes_at_once_and_nothing_touched(pretrain: Pretrain, outputs: Path, wanted: dict[str, str]) -> None:
     before = sorted(outputs.rglob("*"))
     done = pretrain("mistaken", *wanted, env={"CUDA_VISIBLE_DEVICES": ""})
@@ -116,3 +116,11 @@ def test_a_multirun_is_one_launch_after_another_with_a_directory_each(outputs: P
     assert done.returncode == 2
     for size in (9, 11):
         assert f"trainer.global_batch_size={size}: must be a multiple of 4" in done.stderr
+
+
+def test_a_corpus_that_is_too_small_is_named_before_the_launch(pretrain: Pretrain, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("a few words\nand a few more\n")
+    done = pretrain("short", f"data.sources=[{{path: '{tmp_path / 'short.txt'}', format: text}}]")
+    assert done.code == 2
+    assert "data.block_size=64: the corpus has" in done.stderr
+    assert not (done.run / "logs" / "launcher.log").exists()

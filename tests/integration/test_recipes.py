@@ -17,7 +17,9 @@ SHORT = (
 )
 EXPERIMENTS = [command for command in TABLE if "experiment=" in command]
 OPTIONS = [command for command in TABLE if " --" in command]
-RECIPES = [command for command in TABLE if command not in EXPERIMENTS + OPTIONS]
+ELSEWHERE = ["deepspeed=zero3", "deepspeed=none", "launch.num_devices=1"]
+"""Overrides that test_equivalence.py runs in every combination."""
+RECIPES = [c for c in TABLE if c not in EXPERIMENTS + OPTIONS and c.split()[-1] not in ELSEWHERE]
 
 
 def run(command: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -43,13 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_was_read() -> None:
     assert len(EXPERIMENTS) == len(list((ROOT / "conf" / "experiment").glob("*.yaml")))
     assert len(OPTIONS) == 2
-    assert len(RECIPES) >= 14
+    assert len(RECIPES) >= 12
 
 
 @pytest.mark.parametrize("command", RECIPES)
 def test_recipe(command: str, folder: Path) -> None:
-    own_ranks = "num_devices" in command or "global_batch" in command
-    ranks = [] if own_ranks else ["launch.num_devices=1"]
+    ranks = [] if "global_batch" in command else ["launch.num_devices=1"]
     tracking = ["run.name=untracked"] if "tracking" in command else ["tracking=none"]
     done = run(command, folder, *SHORT.split(), *ranks, *tracking)
     assert done.returncode == 0, done.stdout + done.stderr

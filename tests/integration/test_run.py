@@ -111,15 +111,19 @@ def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: 
     assert resumed.series("loss") == zero2_run.series("loss")
 
 
+@pytest.mark.parametrize("deepspeed", ["zero3", "none"])
 def test_sigterm_saves_and_leaves_with_75_and_the_same_command_resumes(
-    zero2_run: Finished, outputs: Path, corpus: Path
+    pretrain: Pretrain, outputs: Path, corpus: Path, deepspeed: str
 ) -> None:
-    arguments = command(outputs, "stopped", corpus, "trainer.save_steps=100")
-    run = outputs / "pretrain" / "stopped"
+    undisturbed = pretrain(f"{deepspeed}-2", f"deepspeed={deepspeed}", "launch.num_devices=2")
+    assert undisturbed.code == 0, undisturbed.stderr
+    arguments = command(outputs, f"stopped-{deepspeed}", corpus, "trainer.save_steps=100", f"deepspeed={deepspeed}")
+    run = outputs / "pretrain" / f"stopped-{deepspeed}"
     process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while '"loss"' not in (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else True:
+    while not (run / "metrics.jsonl").exists() or '"loss"' not in (run / "metrics.jsonl").read_text():
         assert time.monotonic() < deadline
+        assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
@@ -134,7 +138,8 @@ def test_sigterm_saves_and_leaves_with_75_and_the_same_command_resumes(
     resumed = Finished(done.returncode, done.stdout, done.stderr, 0, run)
     assert resumed.code == 0, done.stdout + done.stderr
     assert resumed.status["resumed_from"] == [step]
-    assert_same_weights(resumed, zero2_run)
+    assert_same_weights(resumed, undisturbed)
+    assert resumed.series("loss") == undisturbed.series("loss")
 
 
 def test_starting_over_keeps_the_earlier_run_aside(pretrain: Pretrain, outputs: Path) -> None:

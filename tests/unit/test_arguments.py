@@ -32,3 +32,17 @@ def test_unset_settings_are_left_to_the_library() -> None:
     assert given["adam_beta2"] == 0.95
     assert "adam_beta1" not in given
     assert "global_batch_size" not in given
+
+
+def test_what_the_factory_sets_itself_cannot_be_set_by_a_user_too() -> None:
+    """Every keyword that trainer.training_arguments writes out is a managed name, or Python would refuse the call."""
+    import ast
+
+    from conftest import ROOT
+
+    tree = ast.parse((ROOT / "trainyard" / "trainer.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    (call,) = (node for node in calls if getattr(node.func, "id", "") == "TrainingArguments")
+    keywords = {keyword.arg for keyword in call.keywords if keyword.arg}
+    assert len(keywords) >= 10
+    assert keywords <= set(MANAGED)

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from trainyard import checks
+from trainyard import checkpoint, checks, resume
+from trainyard import config as configs
 from trainyard.config import compose
-from trainyard.controller import default_name, micro_batch, resolve
-from trainyard.devices import Devices
+from trainyard.devices import CPU, Devices, visible
+from trainyard.resolve import default_name, micro_batch, resolve
 from trainyard.rundir import RunDir
 from trainyard.schema import Config
 
-CPU = Devices(kind="cpu", count=2, name="CPU", bf16=False)
-H200 = Devices(kind="cuda", count=8, name="NVIDIA H200", bf16=True)
+H200 = Devices(kind="cuda", count=8, name="NVIDIA H200", bf16=True, indices=tuple(range(8)))
 
 
 def resolved(tmp_path: Path, *overrides: str, devices: Devices = CPU) -> Config:
@@ -120,9 +120,8 @@ def test_devices(tmp_path: Path) -> None:
 
 def test_contradictions_between_the_json_and_the_trainer_are_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
-    path.write_text(
-        json.dumps({"train_micro_batch_size_per_gpu": 3, "gradient_clipping": 0.5, "bf16": {"enabled": True}})
-    )
+    values = {"train_micro_batch_size_per_gpu": 3, "gradient_clipping": 0.5, "bf16": {"enabled": True}}
+    path.write_text(json.dumps(values | {"zero_optimization": {"stage": 2}}))
     problems = found(tmp_path, f"deepspeed.config={path}")
     assert len(problems) == 3
     assert "train_micro_batch_size_per_gpu is 3" in problems[0]
@@ -143,11 +142,11 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
 def test_drift_lists_old_and_new(tmp_path: Path) -> None:
     before = resolved(tmp_path)
     now = resolved(tmp_path, "run.seed=7", "trainer.save_steps=1", "model.hidden_size=128")
-    messages = checks.drift(before, now)
+    messages = resume.drift(before, now)
     assert len(messages) == 2
     assert messages[0].startswith("run.seed: the run has 42, this command 7.")
     assert messages[1].startswith("model.hidden_size: the run has")
-    assert checks.drift(before, resolved(tmp_path)) == []
+    assert resume.drift(before, resolved(tmp_path)) == []
 
 
 def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
@@ -159,3 +158,105 @@ def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
     assert one != default_name(["trainer.max_steps=6", "deepspeed=zero3"])
     assert default_name(["experiment=qwen"]) == "qwen"
     assert default_name(["run.seed=1"]) != default_name(["run.seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "zero_optimization is None: must be an object"),
+        ({"zero_optimization": {"stage": "auto"}}, "stage is auto: must be 1, 2 or 3"),
+        ({"zero_optimization": {"stage": 7}}, "stage is 7: must be 1, 2 or 3"),
+        (
+            {"zero_optimization": {"stage": 2, "offload_optimizer": None}},
+            "offload_optimizer is null: must be an object",
+        ),
+        ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}, 'needs an "optimizer" section'),
+        (
+            {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": False}},
+            "saved without weights",
+        ),
+    ],
+)
+def test_deepspeed_json_that_would_fail_in_the_ranks(tmp_path: Path, values: dict[str, object], message: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(values))
+    assert message in only(tmp_path, f"deepspeed.config={path}", devices=H200)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.seed=-1", "must be at least 0"),
+        ("run.name=" + "x" * 300, "longer than 200 bytes"),
+        ("launch.num_devices=0", "must be at least 1"),
+        ("model.hidden_size=0", "must be at least 1"),
+        ("model.model_type=nope", "transformers has no such architecture"),
+        ("trainer.warmup_steps=-5", "must not be negative"),
+        ("trainer.dataloader_prefetch_factor=2", "set trainer.dataloader_num_workers"),
+        ("trainer.lr_scheduler_type=cosine_with_min_lr", "min_lr_rate"),
+        ("trainer.metric_for_best_model=accuracy", "must be one of None, loss"),
+        ("run.resume=/nowhere", "must be auto, never or a checkpoint directory"),
+    ],
+)
+def test_what_a_rank_would_stumble_over(tmp_path: Path, override: str, message: str) -> None:
+    assert message in only(tmp_path, override)
+
+
+def test_the_best_model_needs_a_checkpoint_at_every_evaluation(tmp_path: Path) -> None:
+    best = "trainer.load_best_model_at_end=true"
+    assert "set it to steps" in only(tmp_path, best, "trainer.save_strategy=epoch")
+    assert "multiple of trainer.eval_steps=200" in only(tmp_path, best, "trainer.save_steps=300")
+
+
+def test_pretrained_weights_have_their_own_shape(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    assert "model.init=scratch" in only(tmp_path, f"model.path={tmp_path}", "model.hidden_size=8")
+    assert found(tmp_path, f"model.path={tmp_path}", "model.hidden_size=8", "model.init=scratch") == []
+
+
+def test_visible_gpus_are_read_as_cuda_reads_them() -> None:
+    uuids = ["GPU-aa", "GPU-bb", "GPU-cc", "GPU-dd"]
+    assert visible(None, uuids) == [0, 1, 2, 3]
+    assert visible("2,3", uuids) == [2, 3]
+    assert visible("GPU-b,0", uuids) == [1, 0]
+    assert visible("1,9,2", uuids) == [1]
+    assert visible("", uuids) == visible("-1", uuids) == []
+
+
+def checkpoint_of(tmp_path: Path, ranks: int) -> RunDir:
+    """A run directory with one whole checkpoint under the default settings."""
+    config = resolved(tmp_path)
+    run = RunDir(tmp_path / "out" / "pretrain" / "default")
+    place = run.checkpoints / "checkpoint-5"
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_text("w")
+    checkpoint.write_manifest(place, step=5, world_size=ranks)
+    configs.save(config, run.config)
+    return run
+
+
+def test_another_world_size_or_zero_stage_is_named_before_the_launch(tmp_path: Path) -> None:
+    run = checkpoint_of(tmp_path, ranks=2)
+    assert resume.problems(resolved(tmp_path), run) == []
+    (other,) = resume.problems(resolved(tmp_path, "launch.num_devices=1"), run)
+    assert other.startswith("launch.num_devices: checkpoint-5 was written by 2 ranks, this command has 1.")
+    (stage,) = resume.problems(resolved(tmp_path, "deepspeed=zero3"), run)
+    assert stage.startswith("deepspeed.config: checkpoint-5 was written under ZeRO-2, this is ZeRO-3.")
+    assert resume.problems(resolved(tmp_path, "deepspeed=zero3", "run.resume=never"), run) == []
+
+
+def test_a_checkpoint_from_elsewhere_is_verified_and_only_the_beginning(tmp_path: Path) -> None:
+    named = checkpoint_of(tmp_path, ranks=2).checkpoints / "checkpoint-5"
+    config = resolved(tmp_path, f"run.resume={named}", "run.name=mine")
+    run = RunDir(tmp_path / "out" / "pretrain" / "mine")
+    assert resume.problems(config, run) == []
+    assert resume.begun_from(config, run) == named
+    own = run.checkpoints / "checkpoint-9"
+    own.mkdir(parents=True)
+    (own / "model.safetensors").write_text("w")
+    checkpoint.write_manifest(own, step=9, world_size=2)
+    assert resume.begun_from(config, run) is None  # it goes on with its own
+    (own / checkpoint.MANIFEST).unlink()
+    (named / "model.safetensors").write_text("x")
+    assert "checksum" in resume.problems(config, run)[0]

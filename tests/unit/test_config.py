@@ -74,3 +74,19 @@ def test_secrets_are_masked_and_tokens_to_train_on_are_not() -> None:
         "max_tokens": "7",
         "deep": [{"password": "***", "tokenizer": "t"}],
     }
+
+
+def test_epochs_alone_mean_epochs() -> None:
+    assert compose("pretrain", []).trainer.max_steps > 0
+    assert compose("pretrain", ["trainer.num_train_epochs=3"]).trainer.max_steps == -1
+    both = compose("pretrain", ["trainer.num_train_epochs=3", "trainer.max_steps=7"])
+    assert both.trainer.max_steps == 7
+
+
+def test_the_stage_is_the_commands() -> None:
+    assert "the command decides it" in problems("stage=sft")[0]
+
+
+def test_only_model_config_itself_is_open() -> None:
+    assert "there is no setting model.configs" in problems("model.configs=1")[0]
+    assert compose("pretrain", ["model.config.rope_theta=5.0"]).model.config == {"rope_theta": 5.0}

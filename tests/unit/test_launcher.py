@@ -4,24 +4,31 @@ import pytest
 
 from trainyard import launcher
 from trainyard.config import compose
-from trainyard.controller import resolve
-from trainyard.devices import Devices
+from trainyard.devices import CPU, Devices
+from trainyard.resolve import resolve
 from trainyard.rundir import RunDir
 
-CPU = Devices(kind="cpu", count=2, name="CPU", bf16=False)
 
-
-def test_the_command_carries_paths_and_no_override(tmp_path: Path) -> None:
-    overrides = ["run.name=$(touch pwned)", f"paths.outputs={tmp_path}"]
-    config = compose("pretrain", [])
-    config.run.name = "$(touch pwned)"
+def test_the_command_carries_two_paths_and_no_other_override(tmp_path: Path) -> None:
+    overrides = ["trainer.learning_rate=0.123", "tracking.project='$(touch pwned)'", f"paths.outputs={tmp_path}"]
+    config = compose("pretrain", overrides)
     resolve(config, overrides, CPU, {})
     run = RunDir(tmp_path / "run")
-    arguments = launcher.command(config, run, tmp_path / "checkpoint-7")
+    arguments = launcher.command(config, CPU, run, tmp_path / "checkpoint-7")
     assert arguments[-4:] == ["--module", "pretrain.train", str(run.config), str(tmp_path / "checkpoint-7")]
     assert "--no_local_rank" in arguments
     assert "--num_gpus=2" in arguments
-    assert not any("pwned" in argument for argument in arguments)
+    assert config.tracking.project == "$(touch pwned)"
+    assert not any("pwned" in argument or "0.123" in argument for argument in arguments)
+
+
+def test_visible_gpus_are_named_because_deepspeed_would_count_from_zero(tmp_path: Path) -> None:
+    devices = Devices(kind="cuda", count=3, name="H200", bf16=True, indices=(2, 5, 7))
+    config = compose("pretrain", ["launch.num_devices=2"])
+    resolve(config, [], devices, {})
+    arguments = launcher.command(config, devices, RunDir(tmp_path), None)
+    assert "--include=localhost:2,5" in arguments
+    assert not any(argument.startswith("--num_gpus") for argument in arguments)
 
 
 def test_a_hostfile_gives_nodes_and_ranks(tmp_path: Path) -> None:
@@ -33,7 +40,7 @@ def test_a_hostfile_gives_nodes_and_ranks(tmp_path: Path) -> None:
     resolve(config, [], CPU, hosts)
     assert (config.launch.num_nodes, config.launch.num_devices) == (2, 4)
     assert config.trainer.gradient_accumulation_steps == 1
-    arguments = launcher.command(config, RunDir(tmp_path), None)
+    arguments = launcher.command(config, CPU, RunDir(tmp_path), None)
     assert f"--hostfile={hostfile}" in arguments
     assert "--num_nodes=2" in arguments
     hostfile.write_text("node-a four slots\n")

@@ -88,3 +88,14 @@ def test_a_truncated_gzip_is_an_error(tmp_path: Path) -> None:
 def test_a_local_dataset_directory_is_read_as_the_hub_is(tmp_path: Path) -> None:
     write(tmp_path, "parquet")
     assert list(documents(source(tmp_path, "hub"))) == TEXTS
+
+
+def test_damaged_input_is_a_data_error_whatever_library_notices(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b"some text that is long enough to be compressed " * 50))
+    packed[20:40] = b"\x00" * 20
+    (tmp_path / "damaged.txt.gz").write_bytes(bytes(packed))
+    (tmp_path / "half.jsonl").write_text('{"text": "\\ud800"}')
+    (tmp_path / "no.parquet").write_bytes(b"PAR1 nothing")
+    for name, form in (("damaged.txt.gz", "text"), ("half.jsonl", "jsonl"), ("no.parquet", "parquet")):
+        with pytest.raises(DataError, match=name.replace(".", r"\.")):
+            list(documents(source(tmp_path / name, form)))

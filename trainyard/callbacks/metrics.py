@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,8 @@ def device_peak(name: str) -> float | None:
 class SpeedCallback(TrainerCallback):
     """Adds to every line of metrics: tokens_seen, tokens_per_second, mfu, data_wait, memory_gib.
 
-    The first of the callbacks that log, so that all others see the same values. `tokens_per_second` is over all ranks
-    and covers training alone: evaluations and saves are taken out. `data_wait` is the share of that time in which
+    The first of the callbacks that log, so that all others see the same values. `tokens_per_second` is over all ranks,
+    by the wall clock from line to line, evaluations and saves taken out. `data_wait` is the share of that time in which
     rank 0 waited for data.
     """
 
@@ -49,18 +51,23 @@ class SpeedCallback(TrainerCallback):
         self.flops_per_token = flops_per_token
         self.world_size = world_size
         self.peak = device_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
-        self.tokens_per_second: float | None = None
         self._step = 0
-        self._training = self._since = 0.0
-        self._waited = 0.0
+        self._since = self._paused = self._waited = 0.0
 
-    def on_step_begin(
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around what is not training."""
+        started = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - started
+
+    def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._since = time.perf_counter()
+        state.compute_steps(args, state.max_steps)  # a resumed state brings the old command's intervals
+        self._step, self._since, self._paused = state.global_step, time.perf_counter(), 0.0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._training += time.perf_counter() - self._since
         # The Trainer sees the whole run as one pass over the loader; the epoch follows from the samples.
         state.epoch = state.global_step / self.samples_per_epoch
 
@@ -73,23 +80,15 @@ class SpeedCallback(TrainerCallback):
             return
         loader = kwargs["train_dataloader"]
         waited = loader.seconds_waited if isinstance(loader, TimedLoader) else 0.0
-        seconds = self._training + waited - self._waited
-        steps = state.global_step - self._step
-        if steps > 0 and seconds > 0:
-            self.tokens_per_second = steps * self.tokens_per_step / seconds
-            logs["tokens_per_second"] = round(self.tokens_per_second, 1)
-            logs["data_wait"] = round((waited - self._waited) / seconds, 5)
-            if self.peak:
-                done = self.tokens_per_second * self.flops_per_token
-                logs["mfu"] = round(done / (self.peak * self.world_size), 4)
+        now = time.perf_counter()
+        seconds = now - self._since - self._paused
+        tokens_per_second = (state.global_step - self._step) * self.tokens_per_step / seconds
+        logs["tokens_per_second"] = round(tokens_per_second, 1)
+        logs["data_wait"] = round((waited - self._waited) / seconds, 5)
+        if self.peak:
+            logs["mfu"] = round(tokens_per_second * self.flops_per_token / (self.peak * self.world_size), 4)
         logs["memory_gib"] = round(_memory_gib(), 3)
-        self._step, self._training, self._waited = state.global_step, 0.0, waited
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._step = state.global_step
-        state.compute_steps(args, state.max_steps)  # a resumed state brings the old command's intervals
+        self._step, self._since, self._paused, self._waited = state.global_step, now, 0.0, waited
 
 
 def _memory_gib() -> float:

@@ -74,6 +74,7 @@ def prepare(request: Request, make_encoder: Callable[[Any], Encoder], report: Re
     Raises:
         DataError: the sources or the tokenizer are not what they should be.
     """
+    (request.outputs / "prepared").mkdir(parents=True, exist_ok=True)
     digest = _sources_digest(request)
     tokenizer_path = request.tokenizer_path
     if tokenizer_path is None:
@@ -111,7 +112,8 @@ def summarize(prepared: Prepared, data: DataConfig) -> dict[str, Any]:
 def _write_store(request: Request, store: Path, encode: Encoder, vocab_size: int, report: Report) -> None:
     started = time.monotonic()
     staging = store.with_name(f".{store.name}.{os.getpid()}")
-    shutil.rmtree(staging, ignore_errors=True)
+    for leftover in store.parent.glob(f".{store.name}.[0-9]*"):  # the lock is ours: their makers are dead
+        shutil.rmtree(leftover, ignore_errors=True)
     staging.mkdir(parents=True)
     count = characters = num_bytes = 0
     try:
@@ -129,6 +131,7 @@ def _write_store(request: Request, store: Path, encode: Encoder, vocab_size: int
             writer.close(
                 {
                     "rejected": 0,
+                    "vocab_size": vocab_size,
                     "tokenizer_backend": "tokenizers",
                     "seconds": round(seconds, 3),
                     "mb_per_s": round(num_bytes / 1e6 / seconds, 3),

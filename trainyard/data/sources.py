@@ -3,6 +3,7 @@
 import glob
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -59,7 +60,7 @@ def _from_files(source: SourceConfig) -> Iterator[str]:
             yield from readers[source.format](file, source)
         except UnicodeDecodeError as error:
             raise DataError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}). Convert it first") from error
-        except (OSError, EOFError) as error:  # a truncated gzip is an EOFError
+        except (OSError, EOFError, zlib.error) as error:  # a truncated gzip is an EOFError, a damaged one a zlib.error
             raise DataError(f"{file}: {error}") from error
 
 
@@ -109,10 +110,13 @@ def _parquet(file: Path, source: SourceConfig) -> Iterator[str]:
         except pa.ArrowInvalid as error:
             raise DataError(f"{file}: not a parquet file: {error}") from error
         number = 0
-        for batch in table.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                yield _field(row, source.columns, f"{file}, row {number}")
-                number += 1
+        try:
+            for batch in table.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    yield _field(row, source.columns, f"{file}, row {number}")
+                    number += 1
+        except pa.ArrowException as error:
+            raise DataError(f"{file}, after row {number}: {error}") from error
 
 
 def _hub(source: SourceConfig) -> Iterator[str]:
@@ -120,10 +124,12 @@ def _hub(source: SourceConfig) -> Iterator[str]:
 
     try:
         rows = datasets.load_dataset(source.path, source.subset, split=source.split, streaming=True)
+        for number, row in enumerate(rows):
+            yield _field(row, source.columns, f"{source.path}, row {number}")
+    except DataError:
+        raise
     except Exception as error:  # the hub's errors share no base class
         raise DataError(f"{source.path} (split {source.split}): {error}") from error
-    for number, row in enumerate(rows):
-        yield _field(row, source.columns, f"{source.path}, row {number}")
 
 
 def _decode(line: bytes, file: Path, number: int) -> str:
@@ -151,4 +157,8 @@ def _field(row: Any, columns: Sequence[str] | None, place: str) -> str:
             f"{place}: no {wanted} of strings among {', '.join(map(repr, row))}. "
             f"Name it in data.sources, as columns: [<name>]"
         )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{place}: half of a surrogate pair at character {error.start}, which is no text") from error
     return text

@@ -1,23 +1,17 @@
 """Finding, training and loading the tokenizer."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trainyard.data.sources import DataError
 
-FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
+NOT_TOKENIZER = re.compile(
+    r"(.*\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|index\.json)|(generation_)?config\.json|\..*)"
 )
-"""Files of a tokenizer directory that decide which ids come out."""
+"""Files beside a tokenizer that decide no id. All others go into the fingerprint: every family has names of its own."""
 
 END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")
@@ -37,15 +31,21 @@ def local_directory(path: str, file: str) -> Path | None:
     if looks_local(path):
         return Path(path).expanduser()
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    cached = try_to_load_from_cache(path, file)
+    try:
+        cached = try_to_load_from_cache(path, file)
+    except HFValidationError:  # neither a directory nor an id: loading it will say so
+        return None
     return Path(cached).parent if isinstance(cached, str) else None
 
 
 def local_files(path: str) -> list[Path]:
     """The tokenizer's files on this machine; none for a hub id that was never downloaded."""
     directory = local_directory(path, "tokenizer_config.json")
-    return [directory / name for name in FILES if (directory / name).is_file()] if directory else []
+    if directory is None or not directory.is_dir():
+        return []
+    return [file for file in sorted(directory.iterdir()) if file.is_file() and not NOT_TOKENIZER.fullmatch(file.name)]
 
 
 def load(path: str, *, trust_remote_code: bool = False) -> Any:

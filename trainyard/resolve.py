@@ -1,0 +1,66 @@
+"""What follows from other settings and from the machine, filled in before the checks."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import xxhash
+
+from trainyard.data.prepare import Request
+from trainyard.devices import Devices
+from trainyard.schema import Config
+
+
+def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: dict[str, int]) -> None:
+    """Fills in, in place, everything that is left to be derived. `hosts`: those of the hostfile, with their slots."""
+    trainer, launch = config.trainer, config.launch
+    config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
+    config.run.name = config.run.name or default_name(overrides)
+    config.model.init = config.model.init or ("pretrained" if config.model.path else "scratch")
+    if launch.num_devices is None:
+        launch.num_devices = min(hosts.values(), default=devices.count)
+    launch.num_nodes = max(1, len(hosts))
+    if trainer.bf16 is None and trainer.fp16 is None:
+        trainer.bf16 = devices.bf16
+    ranks = launch.num_devices * launch.num_nodes
+    if trainer.per_device_train_batch_size is None:
+        trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
+    unit = trainer.per_device_train_batch_size * ranks
+    if trainer.global_batch_size is None:
+        trainer.global_batch_size = unit * (trainer.gradient_accumulation_steps or 1)
+    if trainer.gradient_accumulation_steps is None and unit > 0 and trainer.global_batch_size % unit == 0:
+        trainer.gradient_accumulation_steps = trainer.global_batch_size // unit
+
+
+def micro_batch(global_batch: int | None, ranks: int, most: int = 8) -> int:
+    """The largest micro batch up to `most` that divides a rank's share of the global batch; 1 if there is no share."""
+    if global_batch is None or ranks < 1 or global_batch < 1 or global_batch % ranks:
+        return 1
+    return max(size for size in range(1, most + 1) if (global_batch // ranks) % size == 0)
+
+
+def default_name(overrides: Sequence[str]) -> str:
+    """`default` or the experiment's name; with other overrides that shape the run, a short digest of them after it.
+
+    The order of the overrides does not matter, nor do those that say where and on what it runs.
+    """
+    values = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
+    base = values.pop("experiment", "default")
+    shaping = sorted(
+        f"{key}={value}"
+        for key, value in values.items()
+        if not re.match(r"(launch|tracking|paths|run)(\.|$)", key) or key == "run.seed"
+    )
+    return f"{base}-{xxhash.xxh3_64_hexdigest(' '.join(shaping).encode())[:6]}" if shaping else base
+
+
+def data_request(config: Config) -> Request:
+    """What the data layer has to prepare for a run."""
+    return Request(
+        outputs=Path(config.paths.outputs),
+        stage=config.stage,
+        data=config.data,
+        tokenizer_path=config.tokenizer.path or config.model.path,
+        vocab_size=config.tokenizer.vocab_size,
+        trust_remote_code=config.model.trust_remote_code,
+    )
