@@ -1,5 +1,7 @@
 """Time from the command to the end of the first optimizer step: trainyard beside a bare Trainer under `deepspeed`.
 
+Also: what sourcing launch/env.sh costs when there is nothing to do, and how long the answer to a mistake takes.
+
 Run it in the project's environment: python benchmarks/startup.py [--pairs 5]
 Both train the same model with ZeRO-2 on the same number of ranks. The bare script has its tokens in memory; trainyard
 composes and checks a config, finds the prepared data, logs and writes its progress (SwanLab opens with the first line
@@ -83,6 +85,16 @@ def ours(folder: Path, number: int, ranks: int) -> float:
     return until(["bash", str(ROOT / "launch" / "pretrain.sh"), *overrides, *short, *batch], is_done, dict(os.environ))
 
 
+def lasting(arguments: list[str], times: int) -> float:
+    """Median seconds that a command takes to end."""
+    seconds = []
+    for _ in range(max(times, 1)):
+        started = time.perf_counter()
+        subprocess.run(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5, help="counted pairs, after one that is not counted")
@@ -96,11 +108,16 @@ def main() -> None:
             mine, other = rows[-1]
             print(f"{label:8} trainyard {mine:6.2f} s   bare {other:6.2f} s   {mine / other:.3f}")
     rows = rows[1:]
+    env_sh = lasting(["bash", "-c", f"source {ROOT}/launch/env.sh"], arguments.pairs)
+    mistake = lasting(["bash", str(ROOT / "launch" / "pretrain.sh"), "trainer.lerning_rate=1"], arguments.pairs)
+    print(f"env.sh with nothing to do {env_sh:.3f} s   answer to a mistake {mistake:.3f} s   (medians)")
     result = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "ranks": arguments.ranks,
         "trainyard_s": [round(row[0], 3) for row in rows],
         "bare_s": [round(row[1], 3) for row in rows],
+        "env_sh_s": round(env_sh, 3),
+        "mistake_s": round(mistake, 3),
         "median_ratio": round(statistics.median(a / b for a, b in rows), 3),
     }
     print(f"median ratio {result['median_ratio']}")

@@ -1,6 +1,5 @@
 """What the controller shows while a run goes on: the lines of rank 0 and one progress bar."""
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -42,9 +41,7 @@ class Display:
                 self._draw(progress)
             elif progress["step"] != self._last_step and time.monotonic() - self._last_plain > PLAIN_INTERVAL_S:
                 self._last_plain, self._last_step = time.monotonic(), progress["step"]
-                self._console.print(
-                    f"step {progress['step']}/{progress['max_steps']}  {describe(progress)}", markup=False
-                )
+                self._print(f"step {progress['step']}/{progress['max_steps']}  {describe(progress)}")
 
     def _forward_lines(self) -> None:
         try:
@@ -61,8 +58,8 @@ class Display:
     def _print(self, line: str) -> None:
         try:
             self._console.print(line, markup=False)
-        except (BrokenPipeError, SystemExit):  # `| head` has gone; the run goes on
-            self._console = Console(file=Path(os.devnull).open("w"))  # noqa: SIM115, to the end of the process
+        except (OSError, SystemExit):  # the reader has gone, as with `| head`, and rich would leave; the run goes on
+            self._console.quiet = True
 
     def _draw(self, progress: dict[str, Any]) -> None:
         if self._bar is None:

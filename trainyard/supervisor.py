@@ -1,5 +1,6 @@
 """From a checked request to an exit code: prepares the data, launches the ranks, and stays with them to the end."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -27,10 +28,16 @@ PEER_GRACE_S = 3.0
 """Seconds that the other ranks get to leave by themselves, and to say what they saw, once one has failed."""
 
 
+def say(text: str, *, wrong: bool = False) -> None:
+    """Prints at once. A reader that has gone, as with `| head`, costs the run nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr if wrong else sys.stdout, flush=True)
+
+
 def refuse(problems: Sequence[str]) -> int:
     """Names every mistake of a request."""
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        say(f"error: {problem}", wrong=True)
     return WRONG
 
 
@@ -98,7 +105,7 @@ class Supervisor:
         number = next(n for n in range(1, 10**6) if not path.with_name(f"{path.name}.{n}").exists())
         self.run_dir.release()
         path.rename(path.with_name(f"{path.name}.{number}"))
-        print(f"run.resume=never: the earlier run is kept in {path.name}.{number}")
+        say(f"run.resume=never: the earlier run is kept in {path.name}.{number}")
         self.run_dir.acquire()
 
     def _prepare(self) -> Prepared | int:
@@ -138,7 +145,7 @@ class Supervisor:
         self.status.update(state="running", step=step)
         if start is not None:
             self.status["resumed_from"] = [*self.status["resumed_from"], step]
-            print(f"resuming from {start.name}")
+            say(f"resuming from {start.name}")
         process = launcher.start(
             launcher.command(config, self.devices, run_dir, start),
             launcher.environment(config, self.devices),
@@ -155,7 +162,7 @@ class Supervisor:
             return named
         good, passed_over = checkpoint.newest_good(self.run_dir.checkpoints)
         for verdict in passed_over:
-            print(f"{verdict.path.name} is passed over: {verdict.reason}")
+            say(f"{verdict.path.name} is passed over: {verdict.reason}")
         return good.path if good else None
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
@@ -171,7 +178,7 @@ class Supervisor:
                     grace = self.config.launch.grace_period_s
                     deadline = time.monotonic() + grace
                     self.run_dir.stop.touch()
-                    print(f"{self.stop.name}: saving a checkpoint, then stopping (at most {grace:g} s)", flush=True)
+                    say(f"{self.stop.name}: saving a checkpoint, then stopping (at most {grace:g} s)")
                 if failed_at is None and any(self.run_dir.logs.glob("rank-*.error.json")):
                     failed_at = time.monotonic()
                 if self._is_over(deadline, failed_at):
@@ -217,5 +224,5 @@ class Supervisor:
         except OSError as error:
             message = message or f"run directory {self.run_dir.path}: {error}"
         if message:
-            print(message, file=sys.stdout if code in (FINISHED, STOPPED) else sys.stderr, flush=True)
+            say(message, wrong=code not in (FINISHED, STOPPED))
         return code

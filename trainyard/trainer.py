@@ -182,6 +182,13 @@ class Trainer(transformers.Trainer):
         }
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=samples)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Without the copies of tied weights that DeepSpeed's gathering makes: the same file under every ZeRO stage."""
+        if state_dict is not None:
+            tied = getattr(self.model, "all_tied_weights_keys", {})
+            state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
+        super()._save(output_dir, state_dict)
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The Trainer's and DeepSpeed's files, then the manifest, and only then the deletion of older checkpoints."""
         with self.speed.paused():

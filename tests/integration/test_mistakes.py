@@ -1,6 +1,5 @@
-"""A wrong request: every mistake named, in under 2 seconds, exit 2, nothing touched."""
+"""A wrong request: every mistake named, exit 2, nothing touched."""
 
-import statistics
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +33,6 @@ def test_all_mistakes_at_once_and_nothing_touched(pretrain: Pretrain, outputs: P
     assert done.stderr.count("error: ") == len(wanted)
     assert "Traceback" not in done.stderr
     assert sorted(outputs.rglob("*")) == before
-
-
-def test_the_answer_comes_in_under_two_seconds(pretrain: Pretrain) -> None:
-    seconds = [pretrain("mistaken", *WRONG).seconds for _ in range(3)]
-    assert statistics.median(seconds) < 2.0, seconds
 
 
 def test_a_run_that_is_alive_is_not_disturbed(pretrain: Pretrain, outputs: Path) -> None:

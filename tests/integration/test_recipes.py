@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_was_read() -> None:
     assert len(EXPERIMENTS) == len(list((ROOT / "conf" / "experiment").glob("*.yaml")))
     assert len(OPTIONS) == 2
-    assert len(RECIPES) >= 12
+    assert len(RECIPES) >= 11
 
 
 @pytest.mark.parametrize("command", RECIPES)
