@@ -1,26 +1,22 @@
 """Text to token ids for pretraining: what the tokenizer gives, then end-of-text."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from trainyard.data.encoder import TextEncoder
+from trainyard.data.tokens import Tokens, close
+from trainyard.schema import DataConfig
 
 
-def make_encoder(tokenizer: Any) -> Callable[[list[str]], list[npt.NDArray[Any]]]:
-    """A function from texts to their ids, one uint32 array per text, each closed by one end-of-text token.
+class Encoder:
+    """Turns texts into ids. With data.end_of_text every document is closed by one end-of-text token, never by two."""
 
-    Text that spells a special token, as "<|endoftext|>", is encoded as the plain characters that it is.
-    """
-    end = tokenizer.eos_token_id
+    def __init__(self, tokenizer: Any, sample: Sequence[str], data: DataConfig, *, fast: bool = True):
+        """`sample` is the start of the corpus, on which the fast backend is proved; see TextEncoder."""
+        self.text = TextEncoder(tokenizer, sample, allow_special=data.allow_special_tokens, fast=fast)
+        self.name, self.reason = self.text.name, self.text.reason
+        self._end = tokenizer.eos_token_id if data.end_of_text else None
 
-    def close(ids: list[int]) -> npt.NDArray[np.uint32]:
-        return np.array(ids if ids and ids[-1] == end else [*ids, end], dtype=np.uint32)
-
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # a tokenizer written in Python
-        return lambda texts: [close(ids) for ids in tokenizer(texts, split_special_tokens=True)["input_ids"]]
-    backend.encode_special_tokens = True
-    backend.no_truncation()
-    backend.no_padding()
-    return lambda texts: [close(encoding.ids) for encoding in backend.encode_batch_fast(texts)]
+    def __call__(self, texts: list[str]) -> Tokens:
+        tokens = self.text(texts)
+        return tokens if self._end is None else close(tokens, self._end)

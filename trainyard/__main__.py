@@ -55,12 +55,14 @@ def _prepare(stage: str, overrides: list[str]) -> int:
         with screen.status("preparing the data") as status:
             prepared = prepare.prepare(
                 request,
-                encode.make_encoder,
+                encode.Encoder,
                 lambda count, characters: status.update(
                     f"preparing the data: {count:,} documents, {characters / 1e6:,.1f} M characters"
                 ),
             )
     summary = prepare.summarize(prepared, config.data) | {"tokenizer": prepared.tokenizer}
+    store = prepare.read_summary(prepared)
+    screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
     table = Table("prepared", "", show_header=False)
     for key in ("documents", "held_out", "tokens", "sequences", "tail", "mb_per_s"):
         table.add_row(key.replace("_", " "), f"{summary[key]:,}")

@@ -94,6 +94,10 @@ class DataConfig:
     """concat: the documents, each closed by end-of-text, follow one another and are cut every block_size tokens."""
     eval_fraction: float = 0.02
     """Share of the documents held out, chosen by a hash of their text. 0: no evaluation."""
+    end_of_text: bool = True
+    """Close every document by the tokenizer's end-of-text token."""
+    allow_special_tokens: bool = False
+    """Let text that spells a special token, as <|endoftext|>, become that token. False: it stays plain text."""
     prepared: str | None = None
     """Filled in by the controller: the token store of this run."""
 

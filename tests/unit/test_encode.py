@@ -1,41 +1,150 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from conftest import make_documents
+from conftest import SHARED_DATA, make_documents
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, normalizers, processors
 
-from pretrain.encode import make_encoder
+from pretrain.encode import Encoder
 from trainyard.data import tokenizer as tokenizers
+from trainyard.data.encoder import BackendMismatchError, TextEncoder
+from trainyard.data.tokens import Tokens, close, surround
+from trainyard.schema import DataConfig
 
-TEXTS = ["plain ASCII", "中文 文本", "emoji 🚂🚃", "control \x00\x07\t\r\n", "", "x" * 20_000, *make_documents(5)]
+TEXTS = ["plain ASCII", "中文 文本", "emoji 🚂🚃👩‍🔬", "control \x00\x07\t\r\n", "", "x" * 20_000, *make_documents(5)]
+DATA = DataConfig(sources=[])
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer") / "trained"
     tokenizers.train(iter(make_documents()), 400, path)
-    return tokenizers.load(str(path))
+    return path
 
 
-def test_ids_are_the_tokenizers_own_and_one_end_of_text(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    end = tokenizer.eos_token_id
-    wanted = [[*tokenizer(text)["input_ids"], end] for text in TEXTS]
-    assert [ids.tolist() for ids in make_encoder(tokenizer)(TEXTS)] == wanted
+@pytest.fixture
+def tokenizer(directory: Path) -> Any:
+    return tokenizers.load(str(directory))
 
 
-def test_every_text_comes_back(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    encoded = make_encoder(tokenizer)(TEXTS)
-    assert [tokenizer.decode(ids[:-1].tolist()) for ids in encoded] == TEXTS
+def wanted(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """By the definition: what the tokenizer gives for plain text, then end-of-text."""
+    reference = tokenizers.load(tokenizer.name_or_path)
+    ids = [reference(text, split_special_tokens=True)["input_ids"] for text in texts]
+    return [[*row, reference.eos_token_id] for row in ids]
 
 
-def test_text_that_spells_a_special_token_stays_text(tokenizer) -> None:  # type: ignore[no-untyped-def]
-    (ids,) = make_encoder(tokenizer)(["a<|endoftext|>b<|im_end|>"])
-    assert ids.tolist().count(tokenizer.eos_token_id) == 1
-    assert tokenizer.convert_tokens_to_ids("<|im_end|>") not in ids.tolist()
+def rows(tokens: Tokens) -> list[list[int]]:
+    return [part.tolist() for part in np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1])]
 
 
-def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path, tokenizer) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("fast", [True, False])
+def test_ids_are_the_tokenizers_own_and_one_end_of_text(tokenizer: Any, fast: bool) -> None:
+    encoder = Encoder(tokenizer, TEXTS, DATA, fast=fast)
+    assert encoder.name == ("gigatoken" if fast else "tokenizers")
+    assert rows(encoder(TEXTS)) == wanted(tokenizer, TEXTS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=5))
+def test_any_text_at_all(directory: Path, texts: list[str]) -> None:
+    tokenizer = tokenizers.load(str(directory))
+    encoder = Encoder(tokenizer, TEXTS, DATA)
+    assert encoder.name == "gigatoken"
+    assert rows(encoder(texts)) == wanted(tokenizer, texts)
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real tokenizer is not on this machine")
+def test_a_real_tokenizer_on_real_text() -> None:
+    tokenizer = tokenizers.load(str(SHARED_DATA / "minimind_tokenizer"))
+    texts = (SHARED_DATA / "wiki_demo.txt").read_text().splitlines()[:10] + TEXTS
+    encoder = Encoder(tokenizer, texts, DATA)
+    assert encoder.name == "gigatoken"
+    assert rows(encoder(texts)) == wanted(tokenizer, texts)
+
+
+def test_every_text_comes_back(tokenizer: Any) -> None:
+    encoded = rows(Encoder(tokenizer, TEXTS, DATA)(TEXTS))
+    assert [tokenizer.decode(ids[:-1]) for ids in encoded] == TEXTS
+
+
+def test_text_that_spells_a_special_token_stays_text_unless_allowed(tokenizer: Any) -> None:
+    texts = ["a<|endoftext|>b<|im_end|>", "plain", "<|im_start|>"]
+    im_end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    encoder = Encoder(tokenizer, TEXTS, DATA)
+    assert encoder.name == "gigatoken"
+    assert rows(encoder(texts)) == wanted(tokenizer, texts)
+    assert im_end not in encoder(texts).ids
+    allowed = DataConfig(sources=[], allow_special_tokens=True)
+    (first, *_) = rows(Encoder(tokenizers.load(tokenizer.name_or_path), TEXTS, allowed)(texts))
+    assert first.count(tokenizer.eos_token_id) == 2
+    assert im_end in first
+
+
+def test_end_of_text_can_be_left_out(tokenizer: Any) -> None:
+    without = Encoder(tokenizer, TEXTS, DataConfig(sources=[], end_of_text=False))
+    assert rows(without(TEXTS)) == [ids[:-1] for ids in wanted(tokenizer, TEXTS)]
+
+
+def test_a_begin_of_text_token_is_put_where_the_tokenizer_puts_it(directory: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizers.load(str(directory))
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", tokenizer.convert_tokens_to_ids("<|im_start|>"))]
+    )
+    tokenizer.save_pretrained(tmp_path)
+    loaded = tokenizers.load(str(tmp_path))
+    assert loaded("a")["input_ids"][0] == tokenizer.convert_tokens_to_ids("<|im_start|>")
+    encoder = Encoder(loaded, TEXTS, DATA)
+    assert encoder.name == "gigatoken"
+    assert rows(encoder(TEXTS)) == wanted(loaded, TEXTS)
+
+
+def test_a_tokenizer_that_gigatoken_refuses_goes_to_the_reference(directory: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizers.load(str(directory))
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.save_pretrained(tmp_path)
+    loaded = tokenizers.load(str(tmp_path))
+    encoder = Encoder(loaded, TEXTS, DATA)
+    assert encoder.name == "tokenizers"
+    assert "gigatoken" in encoder.reason
+    assert rows(encoder(TEXTS)) == wanted(loaded, TEXTS)
+
+
+def test_a_backend_that_differs_on_the_sample_is_not_taken(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    other.encode_special_tokens = True
+
+    def off_by_one(texts: list[str]) -> Tokens:
+        return Tokens.join([other.encode(text[1:]).ids for text in texts])
+
+    monkeypatch.setattr("trainyard.data.encoder._gigatoken", lambda tokenizer: off_by_one)
+    encoder = TextEncoder(tokenizer, ["some text"])
+    assert encoder.name == "tokenizers"
+    assert encoder.reason == "gigatoken gives other ids on this corpus, first on 'some text'"
+
+
+def test_a_difference_during_the_run_is_noticed(tokenizer: Any) -> None:
+    encoder = TextEncoder(tokenizer, TEXTS)
+    inner = encoder._fast
+    assert inner is not None
+    encoder._fast = lambda texts: Tokens(inner(texts).ids + 1, inner(texts).lengths)
+    with pytest.raises(BackendMismatchError, match="some text"):
+        encoder(["some text"])
+
+
+def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path, tokenizer: Any) -> None:
     tokenizer.save_pretrained(tmp_path)
     config = (tmp_path / "tokenizer_config.json").read_text()
     (tmp_path / "tokenizer_config.json").write_text(config.replace('"eos_token"', '"other"'))
     with pytest.raises(tokenizers.DataError, match="no end-of-text token"):
         tokenizers.load(str(tmp_path))
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    assert rows(surround(Tokens.join([[5, 6], [7]]), [1], [2])) == [[1, 5, 6, 2], [1, 7, 2]]
+    assert rows(close(Tokens.join([[5, 6], [7, 0], []]), 0)) == [[5, 6, 0], [7, 0], [0]]
+    assert rows(close(Tokens.join([[]]), 3)) == [[3]]
+    assert Tokens.join([[1], [], [2, 3]]).document(2).tolist() == [2, 3]

@@ -1,15 +1,16 @@
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_documents
 
-from pretrain.encode import make_encoder
+from pretrain.encode import Encoder
 from trainyard.data import prepare
 from trainyard.data.prepare import Prepared, Request
 from trainyard.data.sources import DataError
+from trainyard.data.store import TokenStore
+from trainyard.data.tokens import Tokens
 from trainyard.schema import DataConfig, SourceConfig
 
 
@@ -19,10 +20,10 @@ def request_for(outputs: Path, file: Path, **data: Any) -> Request:
 
 
 def run(request: Request, made: list[int] | None = None) -> Prepared:
-    def make(tokenizer: Any) -> Callable[..., Any]:
+    def make(*args: Any, **kwargs: Any) -> Encoder:
         if made is not None:
             made.append(1)
-        return make_encoder(tokenizer)
+        return Encoder(*args, **kwargs)
 
     return prepare.prepare(request, make, lambda count, characters: None)
 
@@ -42,6 +43,7 @@ def test_the_same_inputs_are_found_and_prepared_once(tmp_path: Path, corpus_file
     made_again: list[int] = []
     stamp = prepared.store.stat().st_mtime_ns
     run(request, made_again)
+    assert made_again == []
     assert prepared.store.stat().st_mtime_ns == stamp
 
 
@@ -66,15 +68,41 @@ def test_changed_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path, cor
 def test_a_failed_preparation_leaves_nothing_behind(tmp_path: Path, corpus_file: Path) -> None:
     request = request_for(tmp_path / "out", corpus_file)
 
-    def broken(tokenizer: Any) -> Callable[..., Any]:
-        def encode(texts: list[str]) -> Any:
+    class Broken(Encoder):
+        def __call__(self, texts: list[str]) -> Any:
             raise RuntimeError("out of memory")
 
-        return encode
-
     with pytest.raises(RuntimeError):
-        prepare.prepare(request, broken, lambda count, characters: None)
+        prepare.prepare(request, Broken, lambda count, characters: None)
     assert [path for path in (tmp_path / "out" / "prepared").iterdir() if path.is_dir()] == []
+
+
+def test_a_fast_backend_that_goes_wrong_midway_is_replaced(tmp_path: Path, corpus_file: Path) -> None:
+    """It is right on the sample and wrong later; what it encoded is thrown away, and the reference takes over."""
+    right = run(request_for(tmp_path / "right", corpus_file))
+    tried: list[bool] = []
+
+    class Turncoat(Encoder):
+        def __call__(self, texts: list[str]) -> Any:
+            tried.append(self.name == "gigatoken")
+            if self.name == "gigatoken":
+                inner = self.text._fast
+                assert inner is not None
+                self.text._fast = lambda texts: Tokens(inner(texts).ids + 1, inner(texts).lengths)
+            return super().__call__(texts)
+
+    wrong = prepare.prepare(request_for(tmp_path / "wrong", corpus_file), Turncoat, lambda count, characters: None)
+    assert tried == [True, False]
+    assert prepare.read_summary(wrong)["tokenizer_backend"] == "tokenizers"
+    assert prepare.read_summary(right)["tokenizer_backend"] == "gigatoken"
+    assert TokenStore(wrong.store).read(0, 500).tolist() == TokenStore(right.store).read(0, 500).tolist()
+
+
+def test_settings_that_change_a_token_prepare_anew(tmp_path: Path, corpus_file: Path) -> None:
+    first = run(request_for(tmp_path / "out", corpus_file))
+    without = run(request_for(tmp_path / "out", corpus_file, end_of_text=False))
+    assert without.store != first.store
+    assert TokenStore(first.store).num_tokens == TokenStore(without.store).num_tokens + 20
 
 
 def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:

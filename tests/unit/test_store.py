@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pytest
 
 from trainyard.data.store import StoreWriter, TokenStore, token_dtype
+from trainyard.data.tokens import Tokens
 
 
 def make_store(directory: Path, documents: list[list[int]], vocab_size: int = 100, per_batch: int = 2) -> TokenStore:
@@ -12,7 +12,7 @@ def make_store(directory: Path, documents: list[list[int]], vocab_size: int = 10
     with StoreWriter(directory, vocab_size) as writer:
         for first in range(0, len(documents), per_batch):
             batch = documents[first : first + per_batch]
-            writer.add([np.array(ids) for ids in batch], [sum(ids) for ids in batch])
+            writer.add(Tokens.join(batch), [sum(ids) for ids in batch])
         writer.close({"rejected": 0})
     return TokenStore(directory)
 

@@ -10,26 +10,41 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy.typing as npt
 import xxhash
 
-from trainyard.data import sources, tokenizer
+from trainyard.data import sources
+from trainyard.data import tokenizer as tokenizers
+from trainyard.data.encoder import BackendMismatchError
 from trainyard.data.plan import ConcatPlan, split_documents
 from trainyard.data.sources import DataError
 from trainyard.data.store import StoreWriter, TokenStore
+from trainyard.data.tokens import Tokens
 from trainyard.schema import DataConfig, SourceConfig
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2
 """Part of the fingerprint: raise it when the same inputs would give another store."""
 
 BATCH_CHARACTERS = 4_000_000
 
-Encoder = Callable[[list[str]], list[npt.NDArray[Any]]]
+
+class Encoder(Protocol):
+    """Texts to tokens; `name` is the backend and `reason` why it was chosen."""
+
+    name: str
+    reason: str
+
+    def __call__(self, texts: list[str]) -> Tokens: ...
+
+
+class MakeEncoder(Protocol):
+    def __call__(self, tokenizer: Any, sample: Sequence[str], data: DataConfig, *, fast: bool = True) -> Encoder: ...
+
+
 Report = Callable[[int, int], None]
 """Called with the documents and the characters done so far."""
 
@@ -61,14 +76,14 @@ def find(request: Request) -> Prepared | None:
         return None
     digest = _sources_digest(request)
     tokenizer_path = request.tokenizer_path or str(_trained_tokenizer(request, digest))
-    files = tokenizer.local_files(tokenizer_path)
+    files = tokenizers.local_files(tokenizer_path)
     if not files:
         return None
     store = _store_directory(request, digest, files)
     return Prepared(store, tokenizer_path) if store.is_dir() else None
 
 
-def prepare(request: Request, make_encoder: Callable[[Any], Encoder], report: Report) -> Prepared:
+def prepare(request: Request, make_encoder: MakeEncoder, report: Report) -> Prepared:
     """Finds the prepared data or makes it. Starts that want the same data at once make it once.
 
     Raises:
@@ -81,15 +96,23 @@ def prepare(request: Request, make_encoder: Callable[[Any], Encoder], report: Re
         directory = _trained_tokenizer(request, digest)
         with _locked(directory):
             if not directory.is_dir():
-                tokenizer.train(_documents(request), request.vocab_size, directory)
+                tokenizers.train(_documents(request), request.vocab_size, directory)
         tokenizer_path = str(directory)
-    loaded = tokenizer.load(tokenizer_path, trust_remote_code=request.trust_remote_code)
-    files = tokenizer.local_files(tokenizer_path)
+    loaded = tokenizers.load(tokenizer_path, trust_remote_code=request.trust_remote_code)
+    files = tokenizers.local_files(tokenizer_path)
     store = _store_directory(request, digest, files)
     with _locked(store):
         if not store.is_dir():
-            _write_store(request, store, make_encoder(loaded), len(loaded), report)
+            try:
+                _write_store(request, store, make_encoder, loaded, report, fast=True)
+            except BackendMismatchError:
+                _write_store(request, store, make_encoder, loaded, report, fast=False)
     return Prepared(store, tokenizer_path)
+
+
+def read_summary(prepared: Prepared) -> dict[str, Any]:
+    """What the preparation itself noted of a store."""
+    return TokenStore(prepared.store).summary
 
 
 def summarize(prepared: Prepared, data: DataConfig) -> dict[str, Any]:
@@ -109,7 +132,9 @@ def summarize(prepared: Prepared, data: DataConfig) -> dict[str, Any]:
     }
 
 
-def _write_store(request: Request, store: Path, encode: Encoder, vocab_size: int, report: Report) -> None:
+def _write_store(
+    request: Request, store: Path, make_encoder: MakeEncoder, tokenizer: Any, report: Report, *, fast: bool
+) -> None:
     started = time.monotonic()
     staging = store.with_name(f".{store.name}.{os.getpid()}")
     for leftover in store.parent.glob(f".{store.name}.[0-9]*"):  # the lock is ours: their makers are dead
@@ -117,22 +142,25 @@ def _write_store(request: Request, store: Path, encode: Encoder, vocab_size: int
     staging.mkdir(parents=True)
     count = characters = num_bytes = 0
     try:
-        with StoreWriter(staging, vocab_size) as writer:
+        with StoreWriter(staging, len(tokenizer)) as writer:
+            encode: Encoder | None = None
             for texts in _batches(_documents(request)):
+                encode = encode or make_encoder(tokenizer, texts, request.data, fast=fast)
                 raw = [text.encode("utf-8") for text in texts]
                 writer.add(encode(texts), [xxhash.xxh3_64_intdigest(text) for text in raw])
                 count += len(texts)
                 characters += sum(map(len, texts))
                 num_bytes += sum(map(len, raw))
                 report(count, characters)
-            if count == 0:
+            if encode is None:
                 raise DataError("data.sources hold no document: every file is empty")
             seconds = time.monotonic() - started
             writer.close(
                 {
                     "rejected": 0,
-                    "vocab_size": vocab_size,
-                    "tokenizer_backend": "tokenizers",
+                    "vocab_size": len(tokenizer),
+                    "tokenizer_backend": encode.name,
+                    "backend_reason": encode.reason,
                     "seconds": round(seconds, 3),
                     "mb_per_s": round(num_bytes / 1e6 / seconds, 3),
                     "bytes": num_bytes,
@@ -170,7 +198,8 @@ def _is_remote(source: SourceConfig) -> bool:
 
 def _sources_digest(request: Request) -> str:
     cache = _DigestCache(request.outputs / "prepared" / "digests.json")
-    parts: list[Any] = [STORE_FORMAT, request.stage]
+    data = request.data
+    parts: list[Any] = [STORE_FORMAT, request.stage, data.end_of_text, data.allow_special_tokens]
     for source in request.data.sources:
         how = {key: value for key, value in asdict(source).items() if key != "path"}
         if _is_remote(source):
@@ -195,7 +224,7 @@ def _hub_revision(source: SourceConfig) -> str:
 
 
 def _trained_tokenizer(request: Request, digest: str) -> Path:
-    key = xxhash.xxh3_64_hexdigest(f"{digest} {request.vocab_size} {tokenizer.SPECIAL_TOKENS}".encode())
+    key = xxhash.xxh3_64_hexdigest(f"{digest} {request.vocab_size} {tokenizers.SPECIAL_TOKENS}".encode())
     return (request.outputs / "tokenizers" / key).absolute()
 
 

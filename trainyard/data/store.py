@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from trainyard.data.tokens import Tokens
+
 _ARROW = "data-00000-of-00001.arrow"
 
 
@@ -41,14 +43,12 @@ class StoreWriter:
         self._lengths: list[npt.NDArray[np.uint32]] = []
         self._hashes: list[npt.NDArray[np.uint64]] = []
 
-    def add(self, documents: list[npt.NDArray[Any]], hashes: list[int]) -> None:
-        """Appends documents, each a one-dimensional array of token ids, with the hash of each one's text."""
-        lengths = np.array([len(ids) for ids in documents], dtype=np.uint32)
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-        flat = np.concatenate(documents).astype(self.dtype) if documents else np.empty(0, self.dtype)
-        column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
+    def add(self, tokens: Tokens, hashes: list[int]) -> None:
+        """Appends documents, with the hash of each one's text."""
+        offsets = np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int32)
+        column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens.ids.astype(self.dtype)))
         self._writer.write_batch(pa.record_batch([column], schema=self._schema))
-        self._lengths.append(lengths)
+        self._lengths.append(tokens.lengths.astype(np.uint32))
         self._hashes.append(np.array(hashes, dtype=np.uint64))
 
     def close(self, summary: dict[str, Any]) -> None:

@@ -1,0 +1,135 @@
+"""Text to the tokenizer's ids: by gigatoken where it is proved to give the same ids, else by `tokenizers`.
+
+Whatever the backend, the ids of a text are those of `tokenizer(text)["input_ids"]`, and text that spells a special
+token is plain text unless special tokens are allowed.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from trainyard.data.tokens import Tokens, surround
+
+PROOF_CHARACTERS = 1_000_000
+"""How much of the start of the corpus is encoded both ways before gigatoken is trusted."""
+
+
+Backend = Callable[[list[str]], Tokens]
+
+
+class BackendMismatchError(RuntimeError):
+    """The fast backend gave other ids than the reference: what it encoded so far must not be used."""
+
+
+class TextEncoder:
+    """Encodes texts with the fastest backend that is right for this tokenizer and this corpus.
+
+    Attributes:
+        name: gigatoken or tokenizers (or transformers, for a tokenizer written in Python).
+        reason: why that one.
+    """
+
+    def __init__(self, tokenizer: Any, sample: Sequence[str], *, allow_special: bool = False, fast: bool = True):
+        """`sample` is the start of the corpus; `fast=False` asks for the reference backend."""
+        self._special = [] if allow_special else [token for token in tokenizer.all_special_tokens if token]
+        self._special += [] if allow_special else [str(token) for token in tokenizer.get_added_vocab()]
+        self._reference = _reference(tokenizer, allow_special)
+        self._fast: Backend | None = None
+        self.name = "tokenizers" if getattr(tokenizer, "backend_tokenizer", None) is not None else "transformers"
+        self.reason = "asked for"
+        self._draw = random.Random(0)
+        if fast:
+            self._adopt_fast(tokenizer, sample)
+
+    def __call__(self, texts: list[str]) -> Tokens:
+        """The ids of every text.
+
+        Raises:
+            BackendMismatchError: one document of every call is encoded both ways, and this time they differ.
+        """
+        if self._fast is None or not texts:
+            return self._reference(texts)
+        plain = [not any(token in text for token in self._special) for text in texts]
+        if not all(plain):
+            return self._mixed(texts, plain)
+        tokens = self._fast(texts)
+        probe = min((self._draw.randrange(len(texts)) for _ in range(4)), key=lambda index: len(texts[index]))
+        if not np.array_equal(tokens.document(probe), self._reference([texts[probe]]).ids):
+            raise BackendMismatchError(f"gigatoken differs from {self.name} on the document {texts[probe][:80]!r}")
+        return tokens
+
+    def _mixed(self, texts: list[str], plain: list[bool]) -> Tokens:
+        """Documents that spell a special token go through the reference backend; gigatoken cannot split them."""
+        parts: list[npt.NDArray[np.uint32]] = [np.empty(0, np.uint32)] * len(texts)
+        for chosen, encode in ((True, self), (False, self._reference)):
+            indices = [index for index, is_plain in enumerate(plain) if is_plain is chosen]
+            if indices:
+                tokens = encode([texts[index] for index in indices])
+                cuts = np.cumsum(tokens.lengths)[:-1]
+                for index, ids in zip(indices, np.split(tokens.ids, cuts), strict=True):
+                    parts[index] = ids
+        return Tokens(np.concatenate(parts), np.array([len(ids) for ids in parts], dtype=np.int64))
+
+    def _adopt_fast(self, tokenizer: Any, sample: Sequence[str]) -> None:
+        try:
+            fast = _gigatoken(tokenizer)
+        except Exception as error:  # it refuses what it does not implement, each backend in its own way
+            self.reason = f"gigatoken does not take this tokenizer: {(str(error) or repr(error)).splitlines()[0]}"
+            return
+        proof = _head([text for text in sample if not any(token in text for token in self._special)])
+        for text, got, wanted in zip(proof, _split(fast(proof)), _split(self._reference(proof)), strict=True):
+            if not np.array_equal(got, wanted):
+                self.reason = f"gigatoken gives other ids on this corpus, first on {text[:60]!r}"
+                return
+        self._fast, self.name = fast, "gigatoken"
+        self.reason = f"it gave the reference's ids on {len(proof):,} documents of this corpus"
+
+
+def _head(texts: Sequence[str]) -> list[str]:
+    chosen: list[str] = []
+    size = 0
+    for text in texts:
+        if size + len(text) > PROOF_CHARACTERS and chosen:
+            break
+        chosen.append(text)
+        size += len(text)
+    return chosen
+
+
+def _split(tokens: Tokens) -> list[npt.NDArray[np.uint32]]:
+    return np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1]) if len(tokens.lengths) else []
+
+
+def _reference(tokenizer: Any, allow_special: bool) -> Backend:
+    if getattr(tokenizer, "backend_tokenizer", None) is None:  # a tokenizer written in Python
+        return lambda texts: Tokens.join(tokenizer(texts, split_special_tokens=not allow_special)["input_ids"])
+    # A copy, because every call of the tokenizer sets the switches of its own backend again.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = not allow_special
+    backend.no_truncation()
+    backend.no_padding()
+    return lambda texts: Tokens.join([encoding.ids for encoding in backend.encode_batch_fast(texts)])
+
+
+def _gigatoken(tokenizer: Any) -> Backend:
+    """gigatoken with what the tokenizer's post-processor puts around a text, as a begin-of-text token."""
+    import gigatoken
+
+    encoder = gigatoken.Tokenizer(tokenizer)
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    first = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+    before, after = whole[:first], whole[first + len(bare) :]
+
+    def encode(texts: list[str]) -> Tokens:
+        rows = encoder.encode_batch(texts)
+        content = rows.layout.content.data
+        offsets = np.asarray(rows.layout.offsets.data, dtype=np.int64)
+        flat = np.asarray(content[offsets[0] : offsets[-1]], dtype=np.uint32)
+        return surround(Tokens(flat, np.diff(offsets)), before, after)
+
+    return encode

@@ -1,0 +1,63 @@
+"""Token ids of several documents as flat arrays."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Tokens(NamedTuple):
+    """The ids of several documents, one after another."""
+
+    ids: npt.NDArray[np.uint32]
+    """All ids, flat."""
+    lengths: npt.NDArray[np.int64]
+    """Ids per document."""
+
+    @classmethod
+    def join(cls, documents: Sequence[Sequence[int]]) -> "Tokens":
+        lengths = np.array([len(ids) for ids in documents], dtype=np.int64)
+        flat = np.fromiter((token for ids in documents for token in ids), dtype=np.uint32, count=int(lengths.sum()))
+        return cls(flat, lengths)
+
+    def document(self, index: int) -> npt.NDArray[np.uint32]:
+        stop = int(self.lengths[: index + 1].sum())
+        return self.ids[stop - int(self.lengths[index]) : stop]
+
+
+def surround(tokens: Tokens, before: Sequence[int], after: Sequence[int]) -> Tokens:
+    """Puts ids before and after every document.
+
+    Documents [5, 6] and [7] with before=[1] and after=[2] become [1, 5, 6, 2] and [1, 7, 2].
+    """
+    if not before and not after:
+        return tokens
+    extra = len(before) + len(after)
+    lengths = tokens.lengths + extra
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    result = np.empty(int(lengths.sum()), dtype=np.uint32)
+    inner = np.ones(len(result), dtype=bool)
+    for offset, token in enumerate(before):
+        result[starts + offset] = token
+        inner[starts + offset] = False
+    for offset, token in enumerate(reversed(after)):
+        result[ends - 1 - offset] = token
+        inner[ends - 1 - offset] = False
+    result[inner] = tokens.ids
+    return Tokens(result, lengths)
+
+
+def close(tokens: Tokens, end: int) -> Tokens:
+    """Ends every document by `end`, those that end so already excepted.
+
+    With end=0 the documents [5, 6], [7, 0] and [] become [5, 6, 0], [7, 0] and [0].
+    """
+    stops = np.cumsum(tokens.lengths)
+    last = np.where(tokens.lengths > 0, tokens.ids[np.maximum(stops - 1, 0)] if len(tokens.ids) else end, end + 1)
+    missing = last != end
+    return Tokens(
+        np.insert(tokens.ids, stops[missing], np.uint32(end)).astype(np.uint32),
+        tokens.lengths + missing.astype(np.int64),
+    )
