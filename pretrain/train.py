@@ -11,12 +11,11 @@ from trainyard.worker import Worker, worker
 
 def train(this: Worker) -> None:
     # Imported here, once this rank's log is open: the libraries' warnings belong there.
-    from trainyard import config as configs
-    from trainyard import factory, model, trainer
+    from trainyard import factory, model, runconfig, trainer
     from trainyard.data import tokenizer as tokenizers
     from trainyard.data.dataset import open_datasets
 
-    config = configs.load(this.run_dir.config)
+    config = runconfig.load(this.run_dir.config)
     trainer.start_process_group(config.launch.timeout_s)
     args = trainer.training_arguments(config, this.run_dir.checkpoints)
     tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)

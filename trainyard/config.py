@@ -1,4 +1,4 @@
-"""From overrides to one typed Config, and to and from a run's config.yaml."""
+"""From overrides to one typed Config."""
 
 import contextlib
 import dataclasses
@@ -6,10 +6,8 @@ import difflib
 import re
 import sysconfig
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -24,7 +22,6 @@ from trainyard.arguments import MANAGED, trainer_schema
 from trainyard.schema import Config
 
 CONF_DIR = ROOT / "conf"
-_SECRET = re.compile(r"(^|_)(api_?key|token|secret|password)$", re.IGNORECASE)
 
 
 class ConfigError(ValueError):
@@ -84,30 +81,6 @@ def to_config(node: Any) -> Config:
     config = OmegaConf.to_object(node)
     assert isinstance(config, Config)
     return config
-
-
-def save(config: Config, path: Path) -> None:
-    """Writes the whole config as YAML, secrets masked."""
-    values = redact(OmegaConf.to_container(OmegaConf.structured(config)))
-    staging = path.with_name(f".{path.name}")
-    staging.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    staging.replace(path)
-
-
-def load(path: Path) -> Config:
-    """Reads a config.yaml that `save` wrote."""
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return to_config(OmegaConf.merge(OmegaConf.structured(schema(values["stage"])), values))
-
-
-def redact(value: Any) -> Any:
-    """A copy in which every non-empty string under a key such as api_key, hub_token or password is `***`."""
-    if isinstance(value, dict):
-        return {
-            key: "***" if item and isinstance(item, str) and _SECRET.search(str(key)) else redact(item)
-            for key, item in value.items()
-        }
-    return [redact(item) for item in value] if isinstance(value, list) else value
 
 
 def group_options(group: str) -> list[str]:

@@ -10,10 +10,10 @@ from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
 from trainyard.callbacks.stop import StopCallback
-from trainyard.config import redact
 from trainyard.data.dataset import Datasets
 from trainyard.data.loader import Split
 from trainyard.model import count_parameters, flops_per_token
+from trainyard.runconfig import redact
 from trainyard.schema import Config
 from trainyard.trainer import DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
 from trainyard.worker import Worker

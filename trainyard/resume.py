@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import checkpoint, zero
-from trainyard.config import load
+from trainyard.runconfig import load
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 

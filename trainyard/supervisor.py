@@ -13,12 +13,12 @@ from types import FrameType
 from typing import Any
 
 from trainyard import checkpoint, launcher, report, resume
-from trainyard.config import save
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
 from trainyard.display import Display
 from trainyard.input_checks import prepared_problems
 from trainyard.resolve import data_request
+from trainyard.runconfig import save
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 

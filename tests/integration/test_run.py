@@ -45,8 +45,8 @@ def test_the_resolved_deepspeed_json_has_no_auto_left(zero2_run: Finished) -> No
 def test_the_model_loads_and_gives_the_reported_loss(zero2_run: Finished) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainyard.config import load
     from trainyard.data.dataset import collate, open_datasets
+    from trainyard.runconfig import load
 
     config = load(zero2_run.run / "config.yaml")
     model = AutoModelForCausalLM.from_pretrained(zero2_run.run / "model").eval()

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard import checkpoint, checks, resume
-from trainyard import config as configs
+from trainyard import checkpoint, checks, resume, runconfig
 from trainyard.config import compose
 from trainyard.devices import CPU, Devices, visible
 from trainyard.resolve import default_name, micro_batch, resolve
@@ -232,7 +231,7 @@ def checkpoint_of(tmp_path: Path, ranks: int) -> RunDir:
     place.mkdir(parents=True)
     (place / "model.safetensors").write_text("w")
     checkpoint.write_manifest(place, step=5, world_size=ranks)
-    configs.save(config, run.config)
+    runconfig.save(config, run.config)
     return run
 
 

@@ -1,10 +1,13 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from trainyard import config as configs
-from trainyard.config import ConfigError, compose, redact
+from trainyard import runconfig
+from trainyard.arguments import given_arguments
+from trainyard.config import ConfigError, compose
+from trainyard.runconfig import redact
 
 
 def problems(*overrides: str) -> list[str]:
@@ -62,8 +65,11 @@ def test_a_model_path_alone_brings_no_architecture_of_the_default() -> None:
 
 def test_config_survives_its_file(tmp_path: Path) -> None:
     config = compose("pretrain", ["data.sources=[{path: 'a b.txt', format: text}]", "model.config={rope_theta: 1e6}"])
-    configs.save(config, tmp_path / "config.yaml")
-    assert configs.load(tmp_path / "config.yaml") == config
+    runconfig.save(config, tmp_path / "config.yaml")
+    loaded = runconfig.load(tmp_path / "config.yaml")
+    assert dataclasses.asdict(loaded) == dataclasses.asdict(config)
+    assert loaded.data.sources == config.data.sources
+    assert given_arguments(loaded.trainer) == given_arguments(config.trainer)
 
 
 def test_secrets_are_masked_and_tokens_to_train_on_are_not() -> None:

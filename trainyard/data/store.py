@@ -88,7 +88,7 @@ class TokenStore:
         self.hashes: npt.NDArray[np.uint64] = np.load(directory / "hashes.npy", mmap_mode="r")
         self.summary: dict[str, Any] = json.loads((directory / "summary.json").read_text())
         table = pa.ipc.open_stream(pa.memory_map(str(directory / _ARROW))).read_all()
-        self._chunks = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in table.column(0).chunks]
+        self._chunks = [_view(chunk.flatten()) for chunk in table.column(0).chunks]
         sizes = np.array([len(chunk) for chunk in self._chunks], dtype=np.int64)
         self._chunk_starts = np.concatenate([[0], np.cumsum(sizes)])
 
@@ -109,6 +109,14 @@ class TokenStore:
             parts.append(self._chunks[chunk][start - base : min(stop, end) - base])
             start, chunk = min(stop, end), chunk + 1
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.uint16)])
+
+
+def _view(values: Any) -> npt.NDArray[Any]:
+    """An Arrow array of integers as numpy, without a copy; Arrow's own to_numpy would import pandas."""
+    dtype = np.dtype(str(values.type))
+    if len(values) == 0:
+        return np.empty(0, dtype)
+    return np.frombuffer(values.buffers()[1], dtype, count=len(values), offset=values.offset * dtype.itemsize)
 
 
 def _write_json(path: Path, value: Any) -> None:
