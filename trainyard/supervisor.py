@@ -42,7 +42,7 @@ def refuse(problems: Sequence[str]) -> int:
 
 
 class StopSignals:
-    """Counts SIGTERM, SIGINT and SIGUSR1 instead of dying of them."""
+    """Counts SIGTERM, SIGINT, SIGUSR1 and SIGHUP instead of dying of them."""
 
     NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
@@ -75,9 +75,9 @@ class Supervisor:
     stop: StopSignals
 
     def run(self) -> int:
+        """The exit code of the run, from its preparation on."""
         if self.config.run.resume == "never":
             self._keep_aside()
-        self.run_dir.logs.mkdir(exist_ok=True)
         self.before = before = self.run_dir.read_status()
         self.status: dict[str, Any] = {
             "state": "preparing",
@@ -91,6 +91,7 @@ class Supervisor:
             "final": {},
         }
         try:
+            self.run_dir.logs.mkdir(exist_ok=True)
             self.run_dir.write_status(self.status)
             prepared = self._prepare()
             return prepared if isinstance(prepared, int) else self._train(prepared)
@@ -121,7 +122,7 @@ class Supervisor:
                     child.terminate()
                 time.sleep(POLL_S / 4)
             if self.stop.count:
-                return self._end("preempted", STOPPED, f"{self.stop.name} during preparation; the same command resumes")
+                return self._end("preempted", STOPPED, f"{self.stop.name} during preparation; {self._again()}")
             if child.returncode:
                 code = WRONG if child.returncode == WRONG else FAILED
                 return self._end("failed", code, "" if code == WRONG else "the preparation of the data died")
@@ -210,12 +211,16 @@ class Supervisor:
         if code == 0 and phase == "done":
             return self._end("finished", FINISHED, report.finished(self.run_dir, self.status))
         if code == 0 and phase == "stopped":
-            return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; the same command resumes")
+            return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
         newest = checkpoint.newest_whole(self.run_dir.checkpoints)
         saved = (checkpoint.step_of(newest) or 0) if newest else 0
         if self.stop.count and self.status["step"] <= saved:
-            return self._end("preempted", STOPPED, "stopped; nothing was lost, the same command resumes")
+            return self._end("preempted", STOPPED, f"stopped; nothing was lost, {self._again()}")
         return self._end("failed", FAILED, report.failure(self.run_dir, code))
+
+    def _again(self) -> str:
+        never = self.config.run.resume == "never"
+        return "the same command without run.resume=never resumes" if never else "the same command resumes"
 
     def _end(self, state: str, code: int, message: str) -> int:
         self.status.update(state=state, exit_code=code)

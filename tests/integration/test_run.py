@@ -1,11 +1,12 @@
 """What one run leaves and says, and what the same command does next."""
 
+import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,25 +88,35 @@ def test_the_same_command_again_says_that_it_is_finished(zero2_run: Finished, pr
     assert again.status == zero2_run.status
 
 
-def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: Path, corpus: Path) -> None:
-    """SIGKILL to every process after the first checkpoint, then the same command."""
-    arguments = command(outputs, "killed", corpus, "trainer.save_steps=6")
-    run = outputs / "pretrain" / "killed"
-    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, start_new_session=True)
+SLOW = "trainer.eval_steps=1"
+"""An evaluation after every step: the weights stay the same, and there is time to interrupt."""
+
+
+def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[str]:
+    """Starts a command and returns it while it runs, as soon as `until` holds."""
+    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not (run / "checkpoints" / "checkpoint-6" / "manifest.json").exists():
+    while not until():
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.005)
-    kill_everything(process, run)
-    reached = json.loads((run / "progress.json").read_text())["step"]
-    assert reached < 20
+    return process
+
+
+def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: Path, corpus: Path) -> None:
+    """SIGKILL to every process after the first checkpoint, then the same command."""
+    arguments = command(outputs, "killed", corpus, "trainer.save_steps=6", SLOW)
+    run = outputs / "pretrain" / "killed"
+    process = start(arguments, (run / "checkpoints" / "checkpoint-6" / "manifest.json").exists)
+    kill_everything(process)
+    assert json.loads((run / "status.json").read_text())["state"] == "running"  # nobody could write another
 
     done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
     resumed = Finished(done.returncode, done.stdout, done.stderr, 0, run)
     assert resumed.code == 0, done.stdout + done.stderr
-    assert resumed.status["resumed_from"][0] >= 6
-    assert f"resuming from checkpoint-{resumed.status['resumed_from'][0]}" in done.stdout
+    (step,) = resumed.status["resumed_from"]
+    assert 6 <= step < 20
+    assert f"resuming from checkpoint-{step}" in done.stdout
     assert_same_weights(resumed, zero2_run)
     assert [row["step"] for row in resumed.metrics] == list(range(21))
     assert resumed.series("loss") == zero2_run.series("loss")
@@ -117,14 +128,11 @@ def test_sigterm_saves_and_leaves_with_75_and_the_same_command_resumes(
 ) -> None:
     undisturbed = pretrain(f"{deepspeed}-2", f"deepspeed={deepspeed}", "launch.num_devices=2")
     assert undisturbed.code == 0, undisturbed.stderr
-    arguments = command(outputs, f"stopped-{deepspeed}", corpus, "trainer.save_steps=100", f"deepspeed={deepspeed}")
-    run = outputs / "pretrain" / f"stopped-{deepspeed}"
-    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (run / "metrics.jsonl").exists() or '"loss"' not in (run / "metrics.jsonl").read_text():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.005)
+    name = f"stopped-{deepspeed}"
+    arguments = command(outputs, name, corpus, "trainer.save_steps=100", f"deepspeed={deepspeed}", SLOW)
+    run = outputs / "pretrain" / name
+    metrics = run / "metrics.jsonl"
+    process = start(arguments, lambda: metrics.exists() and '"loss"' in metrics.read_text())
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 75, said
@@ -153,16 +161,16 @@ def test_starting_over_keeps_the_earlier_run_aside(pretrain: Pretrain, outputs: 
     assert f"kept in {kept.name}" in again.stdout
 
 
-def kill_everything(process: subprocess.Popen[bytes], run: Path) -> None:
+def kill_everything(process: subprocess.Popen[str]) -> None:
     import psutil
 
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in tree:
-        os.kill(member.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member.pid, signal.SIGKILL)
     process.wait()
     psutil.wait_procs(tree, timeout=10)
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in tree)
-    shutil.rmtree(run / "model", ignore_errors=True)
 
 
 def assert_same_weights(one: Finished, other: Finished) -> None:
