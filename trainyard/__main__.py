@@ -47,7 +47,7 @@ def _prepare(stage: str, overrides: list[str]) -> int:
     if problems:
         raise ConfigError(problems)
     request = data_request(config)
-    screen = Console(stderr=True, highlight=False)
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
     prepared = prepare.find(request)
     if prepared is None:
         # The stage's own way from text to ids; trainyard imports neither stage by name.

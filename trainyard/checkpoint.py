@@ -92,7 +92,6 @@ def rotate(directory: Path, keep: int | None, protect: Iterable[Path] = ()) -> N
     """Deletes whole checkpoints beyond the newest `keep` (None: keeps all), never one of `protect`.
 
     A directory without a manifest neither counts nor is deleted here, so a half-written save never costs a good one.
-    The manifest goes first: a deletion that is cut off leaves no checkpoint rather than a damaged one.
     """
     if keep is None:
         return
@@ -100,8 +99,14 @@ def rotate(directory: Path, keep: int | None, protect: Iterable[Path] = ()) -> N
     whole = [path for _, path in list_checkpoints(directory) if (path / MANIFEST).is_file()]
     for path in whole[max(keep, 1) :]:
         if path.resolve() not in protected:
-            (path / MANIFEST).unlink()
-            shutil.rmtree(path)
+            discard(path)
+
+
+def discard(checkpoint: Path) -> None:
+    """Deletes a directory, if it is there, its manifest first: cut off, no checkpoint is left rather than a bad one."""
+    if checkpoint.is_dir():
+        (checkpoint / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(checkpoint)
 
 
 def _checksum(file: Path) -> str:

@@ -195,6 +195,10 @@ class Trainer(transformers.Trainer):
             self._save_and_describe(model, trial)
 
     def _save_and_describe(self, model: Any, trial: Any) -> None:
+        target = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            checkpoint.discard(target)  # what a save that was cut off, or a damaged one, left at this step
+        dist.barrier()
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -204,7 +208,7 @@ class Trainer(transformers.Trainer):
         if self.args.should_save:
             directory = Path(self.args.output_dir)
             checkpoint.write_manifest(
-                directory / f"checkpoint-{self.state.global_step}",
+                target,
                 step=self.state.global_step,
                 samples_seen=self.state.global_step * self.split.global_batch,
                 world_size=self.split.world_size,

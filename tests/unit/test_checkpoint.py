@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.checkpoint import MANIFEST, list_checkpoints, newest_good, rotate, verify, write_manifest
+from trainyard.checkpoint import MANIFEST, discard, list_checkpoints, newest_good, rotate, verify, write_manifest
 
 
 def make(directory: Path, step: int) -> Path:
@@ -58,3 +58,19 @@ def test_rotation_spares_the_protected_and_never_counts_a_broken_one(tmp_path: P
     assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20, 10]
     rotate(tmp_path, 1)
     assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20]
+
+
+def test_a_deletion_that_is_cut_off_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path, 5)
+
+    def interrupted(directory: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            discard(path)
+    assert newest_good(tmp_path)[0] is None
+    discard(path)
+    assert not path.exists()
+    discard(path)  # nothing there, nothing wrong
