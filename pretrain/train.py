@@ -19,7 +19,7 @@ def train(this: Worker) -> None:
     trainer.start_process_group(config.launch.timeout_s)
     args = trainer.training_arguments(config, this.run_dir.checkpoints)
     tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)
-    datasets = open_datasets(Path(str(config.data.prepared)), config.data)
+    datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
     network = model.build(
         config.model,
         vocab_size=len(tokenizer),

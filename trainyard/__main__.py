@@ -1,20 +1,17 @@
 """python -m trainyard VERB ...: what can be done beside training."""
 
 import argparse
-import importlib
-import json
 import signal
 import sys
+from collections.abc import Callable
 
-from rich.console import Console
-from rich.table import Table
-
-from trainyard import checks
+from trainyard import checks, preparation, preview
 from trainyard.config import ConfigError, compose
-from trainyard.data import prepare, sources
+from trainyard.data.sources import DataError
 from trainyard.devices import CPU
 from trainyard.input_checks import model_problems, source_problems
-from trainyard.resolve import data_request, resolve
+from trainyard.resolve import resolve
+from trainyard.schema import Config
 from trainyard.supervisor import WRONG
 
 STAGES = ("pretrain",)
@@ -23,52 +20,45 @@ STAGES = ("pretrain",)
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trainyard", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser(
-        "prepare",
-        help="turn the text of a stage into tokens on disk, before any GPU is claimed",
-        description="Tokenizes the sources of a stage once. Ends with one line of JSON on standard output.",
-    )
-    verb.add_argument("stage", choices=STAGES)
-    verb.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
-    arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is half made is taken away
+    for name, module, summary in (
+        ("prepare", preparation, "turn the text of a stage into tokens on disk, before any GPU is claimed"),
+        ("preview", preview, "show training sequences as the model will see them"),
+    ):
+        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
+        verb.add_argument("stage", choices=STAGES)
+        verb.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
+        module.add_options(verb)
+        verb.set_defaults(run=module.run)
+    arguments, rest = parser.parse_known_args()  # overrides may stand behind options
+    if unknown := [word for word in rest if word.startswith("-")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments.overrides += rest
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that helpers are ended
+    return _guarded(arguments)
+
+
+def _guarded(arguments: argparse.Namespace) -> int:
+    run: Callable[[Config, argparse.Namespace], int] = arguments.run
     try:
-        return _prepare(arguments.stage, arguments.overrides)
-    except (ConfigError, sources.DataError) as error:
-        for problem in getattr(error, "problems", [str(error)]):
+        return run(_config(arguments.stage, arguments.overrides), arguments)
+    except (ConfigError, DataError) as error:
+        for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG
 
 
-def _prepare(stage: str, overrides: list[str]) -> int:
+def _config(stage: str, overrides: list[str]) -> Config:
+    """The checked config of a stage, as far as its data goes.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
     config = compose(stage, overrides)
     resolve(config, overrides, CPU, {})  # a plan of the data needs no device
     problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
     if problems:
         raise ConfigError(problems)
-    request = data_request(config)
-    screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    prepared = prepare.find(request)
-    if prepared is None:
-        # The stage's own way from text to ids; trainyard imports neither stage by name.
-        encode = importlib.import_module(f"{stage}.encode")
-        with screen.status("preparing the data") as status:
-            prepared = prepare.prepare(
-                request,
-                encode.Encoder,
-                lambda count, characters: status.update(
-                    f"preparing the data: {count:,} documents, {characters / 1e6:,.1f} M characters"
-                ),
-            )
-    summary = prepare.summarize(prepared, config.data) | {"tokenizer": prepared.tokenizer}
-    store = prepare.read_summary(prepared)
-    screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
-    table = Table("prepared", "", show_header=False)
-    for key in ("documents", "held_out", "tokens", "sequences", "tail", "mb_per_s"):
-        table.add_row(key.replace("_", " "), f"{summary[key]:,}")
-    screen.print(table)
-    print(json.dumps(summary))
-    return 0
+    return config
 
 
 if __name__ == "__main__":

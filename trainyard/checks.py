@@ -3,6 +3,7 @@
 A message has the value, the rule and the fix. Nothing here writes, imports torch or asks the network.
 """
 
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from trainyard.data import sources
 from trainyard.devices import Devices
 from trainyard.input_checks import model_problems, source_problems
 from trainyard.rundir import RunDir
-from trainyard.schema import ARCHITECTURE, Config
+from trainyard.schema import ARCHITECTURE, Config, DataConfig
 
-PACKINGS = ("concat",)
+DOCUMENTS = ("line", "paragraph", "file")
 METRICS = ("loss", "eval_loss", "perplexity", "eval_perplexity")
 """What trainer.metric_for_best_model can be; the smaller the better."""
 
@@ -74,6 +75,11 @@ def _numbers(config: Config) -> Iterator[str]:
         yield f"data.block_size={data.block_size}: must be at least 2 tokens, for one to predict"
     if not 0 <= data.eval_fraction < 1:
         yield f"data.eval_fraction={data.eval_fraction}: must be at least 0 and below 1"
+    if not 0 <= data.max_rejected < 1:
+        yield f"data.max_rejected={data.max_rejected}: a share of the documents, at least 0 and below 1"
+    if data.max_document_mb <= 0:
+        yield f"data.max_document_mb={data.max_document_mb}: must be above 0"
+    yield from _shares(data)
     if trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
     if trainer.max_steps <= 0 and trainer.num_train_epochs <= 0:
@@ -86,17 +92,28 @@ def _numbers(config: Config) -> Iterator[str]:
         yield f"tokenizer.vocab_size={config.tokenizer.vocab_size}: must be at least 300, for 256 bytes and some merges"
 
 
+def _shares(data: DataConfig) -> Iterator[str]:
+    unset = [number for number, source in enumerate(data.sources) if source.weight is None]
+    if unset and len(unset) < len(data.sources):
+        yield f"data.sources[{unset[0]}].weight: is not set and others are; give every source a weight, or none"
+    for number, source in enumerate(data.sources):
+        for name, value in (("weight", source.weight), ("epochs", source.epochs)):
+            if value is not None and not 0 < value < math.inf:
+                yield f"data.sources[{number}].{name}={value}: must be above 0; take out a source that is not wanted"
+
+
 def _choices(config: Config) -> Iterator[str]:
     fixed: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("model.init", config.model.init, ("pretrained", "scratch")),
-        ("data.packing", config.data.packing, PACKINGS),
+        ("data.packing", config.data.packing, ("concat", "best_fit", "padded")),
+        ("data.on_error", config.data.on_error, ("stop", "skip")),
         ("trainer.metric_for_best_model", config.trainer.metric_for_best_model, (None, *METRICS)),
         ("tracking.backend", config.tracking.backend, (None, "swanlab")),
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]
     for number, source in enumerate(config.data.sources):
         fixed.append((f"data.sources[{number}].format", source.format, sources.FORMATS))
-        fixed.append((f"data.sources[{number}].document", source.document, ("line", "file")))
+        fixed.append((f"data.sources[{number}].document", source.document, DOCUMENTS))
     for name, value, allowed in fixed:
         if value not in allowed:
             yield f"{name}={value}: must be one of {', '.join(str(item) for item in allowed)}"

@@ -1,5 +1,6 @@
 """From a config and built parts to a Trainer with its callbacks; what is said before training and kept after it."""
 
+import inspect
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
 from trainyard.callbacks.stop import StopCallback
-from trainyard.data.dataset import Datasets
+from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
 from trainyard.model import count_parameters, flops_per_token
 from trainyard.runconfig import redact
@@ -41,7 +42,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
     if datasets.evaluation is None:  # a corpus of one document
         args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
     args.eval_on_start = args.eval_on_start and this.resume is None
-    tokens_per_step = split.global_batch * config.data.block_size
+    tokens_per_step = round(split.global_batch * datasets.train.plan.tokens_per_sequence)
     stop = StopCallback(this)
     speed = SpeedCallback(
         tokens_per_step=tokens_per_step,
@@ -62,6 +63,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         args,
         train_dataset=datasets.train,
         eval_dataset=datasets.evaluation,
+        data_collator=collator(config, model),
         tokenizer=tokenizer,
         split=split,
         start_step=this.resume_step,
@@ -69,6 +71,22 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         speed=speed,
     )
     return Run(trainer, stop, tracker)
+
+
+def collator(config: Config, model: Any) -> Collator:
+    """How batches are made for this model's attention.
+
+    Raises:
+        ValueError: documents are to be isolated, and the model takes no positions.
+    """
+    isolate = config.data.isolate_documents
+    if isolate and "position_ids" not in inspect.signature(model.forward).parameters:
+        raise ValueError(
+            f"data.isolate_documents=true: {type(model).__name__} takes no position_ids, by which documents are kept "
+            f"apart; set it to false, or data.packing=padded"
+        )
+    attention = str(getattr(model.config, "_attn_implementation", ""))
+    return Collator(config.data.block_size, isolate, flatten="flash" in attention)
 
 
 def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any:
@@ -92,13 +110,16 @@ def announce(this: Worker, config: Config, run: Run, datasets: Datasets) -> None
     args, split = run.trainer.args, run.trainer.split
     total, trainable = count_parameters(run.trainer.model)
     block = config.data.block_size
-    per_step = split.global_batch * block
+    plan = datasets.train.plan
+    per_step = round(split.global_batch * plan.tokens_per_sequence)
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     lines = [
         f"model      {total:,} parameters, {trainable:,} trainable, {precision}",
         f"batch      {split.global_batch} sequences = {per_step:,} tokens a step "
         f"({split.world_size} ranks x {split.micro_batch} sequences x {split.accumulation} accumulated)",
-        f"data       {len(datasets.train):,} sequences of {block} tokens, {len(datasets.evaluation or ())} held out; "
+        f"data       {len(datasets.train):,} sequences of {block} tokens, {plan.fill:.2%} filled by "
+        f"{config.data.packing}{', documents isolated' * config.data.isolate_documents}; "
+        f"{len(datasets.evaluation or ()):,} held out; "
         f"{len(datasets.train) / split.global_batch:,.1f} steps per epoch",
         f"budget     {args.max_steps:,} steps = {args.max_steps * per_step:,} tokens "
         f"= {args.max_steps * split.global_batch / len(datasets.train):.2f} epochs",

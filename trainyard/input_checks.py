@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainyard.data import sources
+from trainyard.data import plans, sources
 from trainyard.data import tokenizer as tokenizer_files
-from trainyard.data.plan import ConcatPlan, split_documents
 from trainyard.data.store import TokenStore
 from trainyard.rundir import read_json
 from trainyard.schema import ARCHITECTURE, Config
@@ -22,7 +21,7 @@ def source_problems(config: Config) -> Iterator[str]:
             try:
                 sources.files(source)
             except sources.DataError as error:
-                yield str(error)
+                yield from error.problems
 
 
 def model_problems(config: Config) -> Iterator[str]:
@@ -87,15 +86,14 @@ def prepared_problems(config: Config) -> Iterator[str]:
     """What shows once the data is prepared: the config of a model from the hub, the size of the corpus, the ids."""
     yield from model_problems(config)
     store = TokenStore(Path(str(config.data.prepared)))
-    training, held_out = split_documents(store, config.data.eval_fraction)
-    tokens = int(store.lengths[training].sum(dtype="int64"))
-    if not len(ConcatPlan.make(store, training, config.data.block_size, keep_tail=False)):
+    made = plans.open_plans(store, config.data, config.run.seed)
+    if not len(made.train):
         yield (
-            f"data.block_size={config.data.block_size}: the corpus has {tokens} tokens to train on, not one sequence; "
-            f"use a smaller block or more text"
+            f"data.block_size={config.data.block_size}: the corpus has {made.train.tail} tokens to train on, "
+            f"not one sequence; use a smaller block or more text"
         )
     for name in ("early_stopping_patience", "load_best_model_at_end"):
-        if getattr(config.trainer, name) and not len(held_out):
+        if getattr(config.trainer, name) and not len(made.held_out):
             yield f"trainer.{name}={getattr(config.trainer, name)}: a corpus of one document leaves none to evaluate on"
     rows = _read_config(config.model.path).get("vocab_size")
     ids = store.summary["vocab_size"]

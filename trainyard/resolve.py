@@ -62,5 +62,6 @@ def data_request(config: Config) -> Request:
         data=config.data,
         tokenizer_path=config.tokenizer.path or config.model.path,
         vocab_size=config.tokenizer.vocab_size,
+        seed=config.run.seed,
         trust_remote_code=config.model.trust_remote_code,
     )

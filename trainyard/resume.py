@@ -27,6 +27,9 @@ EXACT = (
 )
 """Settings, by the start of their names, that a resumed run must keep to be the run that it was."""
 
+NOT_EXACT = ("data.prepared", "data.on_error", "data.max_rejected")
+"""Settings under EXACT that change nothing that is learned; which bytes were prepared is compared by themselves."""
+
 OTHERWISE = "Resume with the old value, give this command another run.name, or start over with run.resume=never"
 
 
@@ -70,7 +73,7 @@ def load_beside(named: Path) -> Config | None:
 def drift(before: Config, now: Config) -> list[str]:
     """One message for every setting under EXACT that differs, old and new."""
     old, new = (_flat(asdict(config)) for config in (before, now))
-    passed_over = ("data.prepared", "tokenizer.path" if now.tokenizer.path is None else "")
+    passed_over = [*NOT_EXACT, "tokenizer.path" if now.tokenizer.path is None else ""]
     return [
         f"{key}: the run has {old.get(key)}, this command {value}. {OTHERWISE}"
         for key, value in new.items()

@@ -73,11 +73,15 @@ class SourceConfig:
     path: str
     """File, glob (** crosses folders) or directory; for format hub a dataset id or a local dataset directory."""
     format: str
-    """text, jsonl, json, parquet or hub. Files may be gzip-compressed (.gz)."""
+    """text, jsonl, json, parquet or hub. Files may be compressed (.gz, .zst)."""
     columns: list[str] | None = None
-    """The column that holds the text. None: `text`, or the only column of strings."""
+    """The column that holds the text. None: `text`, or the only column of strings in the first row."""
     document: str = "line"
-    """For format text, what a document is: line or file."""
+    """For format text, what a document is: line, paragraph (lines up to a blank one) or file."""
+    weight: float | None = None
+    """Share of the training tokens, relative to the other sources' weights. None everywhere: by size and epochs."""
+    epochs: float = 1.0
+    """How often the source is seen in one epoch of the run; with weights, at most. 0.5: a half of its documents."""
     split: str = "train"
     """For format hub, the split to read."""
     subset: str | None = None
@@ -91,13 +95,22 @@ class DataConfig:
     block_size: int = 256
     """Tokens per training sequence."""
     packing: str = "concat"
-    """concat: the documents, each closed by end-of-text, follow one another and are cut every block_size tokens."""
+    """concat: the documents, each closed by end-of-text, follow one another and are cut every block_size tokens.
+    best_fit: documents are packed so that none is cut that fits into a block. padded: one document per sequence."""
+    isolate_documents: bool = False
+    """Documents in one sequence do not attend to each other, nor does the end of one predict the next."""
     eval_fraction: float = 0.02
     """Share of the documents held out, chosen by a hash of their text. 0: no evaluation."""
     end_of_text: bool = True
     """Close every document by the tokenizer's end-of-text token."""
     allow_special_tokens: bool = False
     """Let text that spells a special token, as <|endoftext|>, become that token. False: it stays plain text."""
+    max_document_mb: float = 50.0
+    """A longer document, in millions of bytes, is bad input: most often a file that was read in the wrong format."""
+    on_error: str = "stop"
+    """stop: bad documents end the preparation, the first ten named. skip: they are left out, into rejected.jsonl."""
+    max_rejected: float = 0.001
+    """With on_error=skip, the largest share of the documents that may be left out."""
     prepared: str | None = None
     """Filled in by the controller: the token store of this run."""
 

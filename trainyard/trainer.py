@@ -16,7 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from trainyard import __version__, checkpoint, zero
 from trainyard.arguments import given_arguments
 from trainyard.callbacks.metrics import SpeedCallback
-from trainyard.data.dataset import IGNORE, TokenDataset
+from trainyard.data.dataset import IGNORE, Collator, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
 from trainyard.schema import Config, TrainerConfig
 
@@ -105,6 +105,7 @@ class Trainer(transformers.Trainer):
         *,
         train_dataset: TokenDataset,
         eval_dataset: TokenDataset | None,
+        data_collator: Collator,
         tokenizer: Any,
         split: Split,
         start_step: int,
@@ -117,6 +118,7 @@ class Trainer(transformers.Trainer):
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
+            data_collator=data_collator,
             processing_class=tokenizer,
             callbacks=[speed, *callbacks],
         )
@@ -125,6 +127,7 @@ class Trainer(transformers.Trainer):
     def get_train_dataloader(self) -> TimedLoader:
         return train_loader(
             self.train_dataset,
+            self.data_collator,
             self.split,
             seed=self.args.seed,
             start_step=self.start_step,
@@ -135,6 +138,7 @@ class Trainer(transformers.Trainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         return eval_loader(
             eval_dataset or self.eval_dataset,
+            self.data_collator,
             rank=self.split.rank,
             world_size=self.split.world_size,
             batch_size=self.args.per_device_eval_batch_size,
@@ -165,8 +169,11 @@ class Trainer(transformers.Trainer):
             for batch in dataloader:
                 inputs = self._prepare_inputs(batch)
                 tokens = inputs["labels"][:, 1:].ne(IGNORE).sum()
-                if len(inputs["input_ids"]) == 0:  # other ranks still have a batch, and ZeRO-3 gathers in the forward
-                    inputs = {name: torch.zeros(1, 2, dtype=torch.int64, device=self.args.device) for name in inputs}
+                if (
+                    inputs["input_ids"].numel() == 0
+                ):  # other ranks still have a batch, and ZeRO-3 gathers in the forward
+                    nothing = torch.zeros(1, 2, dtype=torch.int64, device=self.args.device)
+                    inputs = {"input_ids": nothing, "labels": nothing}
                 with self.compute_loss_context_manager():
                     if self.model_accepts_loss_kwargs:  # divided by 1, the loss is a sum
                         loss = model(**inputs, num_items_in_batch=torch.ones((), device=self.args.device)).loss

@@ -46,16 +46,16 @@ def test_the_resolved_deepspeed_json_has_no_auto_left(zero2_run: Finished) -> No
 def test_the_model_loads_and_gives_the_reported_loss(zero2_run: Finished) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainyard.data.dataset import collate, open_datasets
+    from trainyard.data.dataset import Collator, open_datasets
     from trainyard.runconfig import load
 
     config = load(zero2_run.run / "config.yaml")
     model = AutoModelForCausalLM.from_pretrained(zero2_run.run / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(zero2_run.run / "model")
     assert model.config.eos_token_id == tokenizer.eos_token_id
-    held_out = open_datasets(Path(str(config.data.prepared)), config.data).evaluation
+    held_out = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed).evaluation
     assert held_out is not None
-    batch = collate([held_out[index] for index in range(len(held_out))], config.data.block_size)
+    batch = Collator(config.data.block_size)([held_out[index] for index in range(len(held_out))])
     with torch.no_grad():
         loss = model(**batch).loss
     assert loss.item() == pytest.approx(zero2_run.series("eval_loss")[-1], rel=1e-5)

@@ -259,3 +259,25 @@ def test_a_checkpoint_from_elsewhere_is_verified_and_only_the_beginning(tmp_path
     (own / checkpoint.MANIFEST).unlink()
     (named / "model.safetensors").write_text("x")
     assert "checksum" in resume.problems(config, run)[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.packing=greedy"], "data.packing=greedy: must be one of concat, best_fit, padded"),
+        (["data.on_error=ignore"], "data.on_error=ignore: must be one of stop, skip"),
+        (["data.max_rejected=1.5"], "data.max_rejected=1.5: a share of the documents"),
+        (["data.max_document_mb=0"], "data.max_document_mb=0.0: must be above 0"),
+        (["data.sources=[{path: conf, format: text, weight: 0}]"], "sources[0].weight=0.0: must be above 0"),
+        (["data.sources=[{path: conf, format: text, epochs: -1}]"], "sources[0].epochs=-1.0: must be above 0"),
+        (["data.sources=[{path: conf, format: text, document: page}]"], "must be one of line, paragraph, file"),
+        (
+            ["data.sources=[{path: conf, format: text, weight: 1}, {path: conf, format: text}]"],
+            "data.sources[1].weight: is not set and others are",
+        ),
+    ],
+)
+def test_data_settings_that_make_no_sense_are_named(
+    tmp_path: Path, in_root: None, overrides: list[str], message: str
+) -> None:
+    assert message in only(tmp_path, *overrides)

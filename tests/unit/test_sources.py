@@ -1,101 +1,103 @@
-import gzip
-import json
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainyard.data.sources import DataError, documents, files
+from trainyard.data.sources import DataError, files, pieces
 from trainyard.schema import SourceConfig
-
-TEXTS = ["one", "二 две", "three 🚂"]
 
 
 def source(path: Path | str, form: str, **options: object) -> SourceConfig:
     return SourceConfig(path=str(path), format=form, **options)  # type: ignore[arg-type]
 
 
-def write(folder: Path, form: str) -> Path:
-    path = folder / f"corpus.{form}"
-    if form == "text":
-        path.write_text("\n".join(TEXTS) + "\n\n")
-    elif form == "jsonl":
-        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    elif form == "json":
-        path.write_text(json.dumps([{"text": text} for text in TEXTS]))
-    else:
-        pq.write_table(pa.table({"text": TEXTS}), path)
-    return path
-
-
-@pytest.mark.parametrize("form", ["text", "jsonl", "json", "parquet"])
-def test_every_format_gives_the_same_documents_plain_and_gzipped(tmp_path: Path, form: str) -> None:
-    path = write(tmp_path, form)
-    assert list(documents(source(path, form))) == TEXTS
-    packed = tmp_path / f"{path.name}.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes()))
-    assert list(documents(source(packed, form))) == TEXTS
-
-
-def test_a_document_is_a_line_or_a_file(tmp_path: Path) -> None:
-    path = write(tmp_path, "text")
-    assert list(documents(source(path, "text", document="file"))) == [path.read_text()]
-
-
 def test_globs_and_directories_are_read_in_sorted_order(tmp_path: Path) -> None:
-    for name in ("b", "a", "c"):
+    (tmp_path / "in").mkdir()
+    for name in ("b", "a", "in/c"):
         (tmp_path / f"{name}.txt").write_text(name)
-    assert list(documents(source(tmp_path / "*.txt", "text"))) == ["a", "b", "c"]
-    assert list(documents(source(tmp_path, "text"))) == ["a", "b", "c"]
+    (tmp_path / ".hidden.txt").write_text("x")
+    assert files(source(tmp_path / "*.txt", "text")) == [tmp_path / "a.txt", tmp_path / "b.txt"]
+    everything = [tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "in" / "c.txt"]
+    assert files(source(tmp_path, "text")) == everything
+    assert files(source(tmp_path / "**" / "*.txt", "text")) == everything
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file matches"):
         files(source(tmp_path / "*.md", "text"))
+    with pytest.raises(DataError, match=r"gone.txt: No such file"):
+        files(source(tmp_path / "gone.txt", "text"))
 
 
-def test_the_text_column_is_named_or_found(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"id": 1, "body": "here"}) + "\n")
-    assert list(documents(source(path, "jsonl"))) == ["here"]
-    path.write_text(json.dumps({"title": "t", "body": "here"}) + "\n")
-    assert list(documents(source(path, "jsonl", columns=["body"]))) == ["here"]
-    with pytest.raises(DataError, match=r"rows.jsonl:1: no text column of strings among 'title', 'body'"):
-        list(documents(source(path, "jsonl")))
+def test_files_that_may_not_be_read_are_named_the_first_ten(unprivileged: Path) -> None:
+    for number in range(12):
+        (unprivileged / f"{number:02d}.txt").write_text("x")
+        (unprivileged / f"{number:02d}.txt").chmod(0)
+    with pytest.raises(DataError) as caught:
+        files(source(unprivileged / "*.txt", "text"))
+    assert [problem.split(": ")[1] for problem in caught.value.problems] == [
+        "Permission denied. data.sources names files that can be read"
+    ] * 10
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"text": "a"}\n{"text": \n', r":2: not valid JSON"),
-        (b'{"text": "a"}\n{"text": "\xff"}\n', r":2: not UTF-8"),
-        (b'{"text": 3}\n', r":1: no column 'text' of strings"),
-        (b'["a"]\n', r":1: a document is an object"),
-    ],
-)
-def test_bad_lines_are_named_by_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "bad.jsonl"
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder of a user without privileges, who the test runs as if it was begun by root."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() != 0:
+            yield Path(name)
+            return
+        os.chown(name, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 7, 40, 1000])
+def test_lines_are_divided_between_lines(tmp_path: Path, part_bytes: int) -> None:
+    path = tmp_path / "lines.txt"
+    content = b"one\ntwo two two two\n\nthree\r\n" + b"x" * 50 + b"\nlast"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=f"bad.jsonl{message}"):
-        list(documents(source(path, "jsonl")))
+    cut = list(pieces(0, source(path, "text"), part_bytes))
+    assert len(cut) == {1: 5, 7: 4, 40: 2, 1000: 1}[part_bytes]
+    if len(cut) > 1:
+        parts = [content[piece.start : piece.stop] for piece in cut]
+        assert b"".join(parts) == content
+        assert all(part.endswith(b"\n") for part in parts[:-1])
+    assert sum(piece.size for piece in cut) == len(content)
 
 
-def test_a_truncated_gzip_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "cut.txt.gz"
-    path.write_bytes(gzip.compress(b"text " * 1000)[:-10])
-    with pytest.raises(DataError, match=r"cut\.txt\.gz"):
-        list(documents(source(path, "text")))
+@pytest.mark.parametrize("part_bytes", [1, 10, 30])
+def test_paragraphs_are_divided_between_paragraphs(tmp_path: Path, part_bytes: int) -> None:
+    path = tmp_path / "book.txt"
+    content = b"one\nmore\n\ntwo\nmore\nand more\n \n\nthree\n\n\nfour"
+    path.write_bytes(content)
+    cut = list(pieces(0, source(path, "text", document="paragraph"), part_bytes))
+    assert len(cut) > 1
+    parts = [content[piece.start : piece.stop] for piece in cut]
+    assert b"".join(parts) == content
+    assert all(part.endswith((b"\n\n", b"\n \n")) for part in parts[:-1])
 
 
-def test_a_local_dataset_directory_is_read_as_the_hub_is(tmp_path: Path) -> None:
-    write(tmp_path, "parquet")
-    assert list(documents(source(tmp_path, "hub"))) == TEXTS
+def test_what_cannot_be_divided_is_one_piece(tmp_path: Path) -> None:
+    for name in ("a.jsonl.gz", "a.jsonl.zst", "a.json", "a.txt"):
+        (tmp_path / name).write_bytes(b"x\n" * 100)
+    assert len(list(pieces(0, source(tmp_path / "a.jsonl.*", "jsonl"), 10))) == 2
+    assert len(list(pieces(0, source(tmp_path / "a.json", "json"), 10))) == 1
+    assert len(list(pieces(0, source(tmp_path / "a.txt", "text", document="file"), 10))) == 1
+    assert len(list(pieces(0, source(tmp_path / "a.txt", "text"), 10))) > 1
 
 
-def test_damaged_input_is_a_data_error_whatever_library_notices(tmp_path: Path) -> None:
-    packed = bytearray(gzip.compress(b"some text that is long enough to be compressed " * 50))
-    packed[20:40] = b"\x00" * 20
-    (tmp_path / "damaged.txt.gz").write_bytes(bytes(packed))
-    (tmp_path / "half.jsonl").write_text('{"text": "\\ud800"}')
-    (tmp_path / "no.parquet").write_bytes(b"PAR1 nothing")
-    for name, form in (("damaged.txt.gz", "text"), ("half.jsonl", "jsonl"), ("no.parquet", "parquet")):
-        with pytest.raises(DataError, match=name.replace(".", r"\.")):
-            list(documents(source(tmp_path / name, form)))
+def test_a_parquet_file_is_divided_by_row_groups(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(100)]}), path, row_group_size=10)
+    cut = list(pieces(0, source(path, "parquet"), 300))
+    assert 1 < len(cut) <= 10
+    assert [piece.start for piece in cut[1:]] == [piece.stop for piece in cut[:-1]]
+    assert (cut[0].start, cut[-1].stop) == (0, 10)

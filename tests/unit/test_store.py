@@ -1,19 +1,24 @@
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 
-from trainyard.data.store import StoreWriter, TokenStore, token_dtype
+from trainyard.data.store import ArrowWriter, TokenStore, describe, token_dtype
 from trainyard.data.tokens import Tokens
 
 
 def make_store(directory: Path, documents: list[list[int]], vocab_size: int = 100, per_batch: int = 2) -> TokenStore:
+    """Documents of ids as a store of two Arrow files, `per_batch` documents to a batch."""
     directory.mkdir(parents=True, exist_ok=True)
-    with StoreWriter(directory, vocab_size) as writer:
-        for first in range(0, len(documents), per_batch):
-            batch = documents[first : first + per_batch]
-            writer.add(Tokens.join(batch), [sum(ids) for ids in batch])
-        writer.close({"rejected": 0})
+    half = len(documents) // 2
+    for name, part in (("a.arrow", documents[:half]), ("b.arrow", documents[half:])):
+        with ArrowWriter(directory / name, vocab_size) as writer:
+            for first in range(0, len(part), per_batch):
+                writer.add(Tokens.join(part[first : first + per_batch]))
+    np.save(directory / "lengths.npy", np.array([len(ids) for ids in documents], dtype=np.uint32))
+    np.save(directory / "hashes.npy", np.array([sum(ids) for ids in documents], dtype=np.uint64))
+    describe(directory, ["a.arrow", "b.arrow"], vocab_size, {"sources": [{"documents": len(documents)}]})
     return TokenStore(directory)
 
 
@@ -28,12 +33,12 @@ def test_a_store_opens_with_datasets_and_reads_back(tmp_path: Path) -> None:
     assert store.num_tokens == 11
     assert store.lengths.tolist() == [3, 1, 2, 4, 1]
     assert store.read(0, 11).tolist() == list(range(1, 12))
-    assert store.read(2, 5).tolist() == [3, 4, 5]  # across two batches
+    assert store.read(2, 5).tolist() == [3, 4, 5]  # across two files
     assert store.read(4, 4).tolist() == []
 
 
 def test_reading_within_a_batch_copies_nothing(tmp_path: Path) -> None:
-    store = make_store(tmp_path, [[1, 2, 3], [4, 5, 6]])
+    store = make_store(tmp_path, [[1, 2, 3], [4, 5, 6], [7], [8]])
     view = store.read(1, 5)
     assert not view.flags.owndata
     assert not view.flags.writeable

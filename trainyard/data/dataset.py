@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from trainyard.data.plan import ConcatPlan, split_documents
+from trainyard.data.plan import Plan
+from trainyard.data.plans import open_plans
 from trainyard.data.store import TokenStore
 from trainyard.schema import DataConfig
 
@@ -27,7 +28,7 @@ class Sample(TypedDict):
 class TokenDataset(Dataset[Sample]):
     """Map-style: item i is sequence i of the plan. Reading one costs a few microseconds."""
 
-    def __init__(self, store: TokenStore, plan: ConcatPlan):
+    def __init__(self, store: TokenStore, plan: Plan):
         self.store = store
         self.plan = plan
 
@@ -36,24 +37,71 @@ class TokenDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         pieces = self.plan.pieces(int(index))
-        ids = np.concatenate([self.store.read(start, stop) for start, stop in pieces])
         lengths = np.array([stop - start for start, stop in pieces], dtype=np.int64)
-        return Sample(input_ids=ids.astype(np.int64), segments=lengths)
+        ids = np.empty(int(lengths.sum()), dtype=np.int64)
+        at = 0
+        for start, stop in pieces:
+            ids[at : at + stop - start] = self.store.read(start, stop)
+            at += stop - start
+        return Sample(input_ids=ids, segments=lengths)
 
 
-def collate(samples: list[Sample], block_size: int) -> dict[str, torch.Tensor]:
-    """A micro batch: `input_ids` and `labels`, int64 of shape [len(samples), block_size].
+@dataclass(frozen=True)
+class Collator:
+    """Makes a micro batch of samples: `input_ids` and `labels`, int64 of shape [len(samples), block_size].
 
     A sequence shorter than block_size is filled up on the right with id 0 and labels -100. Attention is causal, so
     no real token sees the filling, and no attention mask is needed. `labels` are the ids themselves; models shift them.
+
+    With `isolate` the pieces of a sequence do not see each other. `position_ids` start from 0 in every piece, which is
+    how transformers knows packed sequences when there is no attention mask, and the label of a piece's first token,
+    which the piece before would have to predict, is -100. Pieces of 3 and 2 tokens and a block of 6 have the positions
+    0 1 2 0 1 0.
+
+    With `flatten`, for FlashAttention, which isolates by cumulative lengths and needs no filling, the batch is one row
+    of all tokens, shape [1, tokens], with `cu_seq_lens_q`, `cu_seq_lens_k` (int32, [pieces + 1]) and `max_length_q`,
+    `max_length_k`.
     """
-    input_ids = torch.zeros(len(samples), block_size, dtype=torch.int64)
-    labels = torch.full((len(samples), block_size), IGNORE, dtype=torch.int64)
-    for row, sample in enumerate(samples):
-        ids = torch.from_numpy(sample["input_ids"])
-        input_ids[row, : len(ids)] = ids
-        labels[row, : len(ids)] = ids
-    return {"input_ids": input_ids, "labels": labels}
+
+    block_size: int
+    isolate: bool = False
+    flatten: bool = False
+
+    def __call__(self, samples: list[Sample]) -> dict[str, Any]:
+        if self.isolate and self.flatten:
+            return self._flat(samples)
+        shape = (len(samples), self.block_size)
+        input_ids, labels = np.zeros(shape, np.int64), np.full(shape, IGNORE, np.int64)
+        positions = np.zeros(shape, np.int64)
+        for row, sample in enumerate(samples):
+            ids, segments = sample["input_ids"], sample["segments"]
+            input_ids[row, : len(ids)] = labels[row, : len(ids)] = ids
+            if self.isolate:
+                starts = np.cumsum(segments) - segments
+                labels[row, starts] = IGNORE
+                positions[row] = _positions(np.append(segments, self.block_size - len(ids)))
+        batch = {"input_ids": input_ids, "labels": labels, **({"position_ids": positions} if self.isolate else {})}
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _flat(self, samples: list[Sample]) -> dict[str, Any]:
+        input_ids = np.concatenate([np.empty(0, np.int64), *(sample["input_ids"] for sample in samples)])
+        segments = np.concatenate([np.empty(0, np.int64), *(sample["segments"] for sample in samples)])
+        ends = np.cumsum(segments)
+        labels = input_ids.copy()
+        labels[ends - segments] = IGNORE
+        bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
+        longest = int(segments.max(initial=0))
+        rows = {"input_ids": input_ids, "labels": labels, "position_ids": _positions(segments)}
+        return {
+            **{name: torch.from_numpy(array)[None] for name, array in rows.items()},
+            **{"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest},
+        }
+
+
+def _positions(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Counts from 0 in every segment: lengths of 3 and 2 give 0 1 2 0 1."""
+    starts = np.cumsum(segments) - segments
+    return np.arange(int(segments.sum())) - np.repeat(starts, segments)
 
 
 @dataclass(frozen=True)
@@ -63,19 +111,18 @@ class Datasets:
     """The documents held out; None when there are none."""
 
 
-def open_datasets(directory: Path, data: DataConfig) -> Datasets:
+def open_datasets(directory: Path, data: DataConfig, seed: int) -> Datasets:
     """The training and the held-out sequences of a store.
 
     Raises:
         ValueError: there are fewer training tokens than one sequence holds.
     """
     store = TokenStore(directory)
-    training, held_out = split_documents(store, data.eval_fraction)
-    plan = ConcatPlan.make(store, training, data.block_size, keep_tail=False)
-    if len(plan) == 0:
+    plans = open_plans(store, data, seed)
+    if not len(plans.train):
         raise ValueError(
-            f"the corpus has {plan.num_tokens} training tokens and data.block_size={data.block_size}: "
+            f"the corpus has {plans.train.tail} training tokens and data.block_size={data.block_size}: "
             f"not one sequence. Use a smaller block or more text"
         )
-    evaluation = ConcatPlan.make(store, held_out, data.block_size, keep_tail=True)
-    return Datasets(TokenDataset(store, plan), TokenDataset(store, evaluation) if len(evaluation) else None)
+    evaluation = TokenDataset(store, plans.held_out) if len(plans.held_out) else None
+    return Datasets(TokenDataset(store, plans.train), evaluation)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch.utils.data import Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from trainyard.data.dataset import TokenDataset, collate
+from trainyard.data.dataset import Collator, TokenDataset
 from trainyard.data.order import sample_indices
 
 
@@ -44,15 +43,36 @@ class MicroBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.max_steps * self.split.accumulation
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> "MicroBatchIterator":
+        return MicroBatchIterator(self)
+
+    def micro_batch(self, number: int) -> list[int]:
+        """Micro batch `number` of this rank, counted from the first of step 0."""
         split = self.split
-        offsets = (
-            (np.arange(split.accumulation)[:, None] * split.world_size + split.rank) * split.micro_batch
-            + np.arange(split.micro_batch)[None, :]
-        ).astype(np.int64)
-        for step in range(self.start_step, self.max_steps):
-            indices = sample_indices(step * split.global_batch + offsets, self.num_samples, self.seed)
-            yield from indices.tolist()
+        step, accumulated = divmod(number, split.accumulation)
+        first = step * split.global_batch + (accumulated * split.world_size + split.rank) * split.micro_batch
+        positions = np.arange(first, first + split.micro_batch, dtype=np.int64)
+        return sample_indices(positions, self.num_samples, self.seed).tolist()
+
+
+class MicroBatchIterator(Iterator[list[int]]):
+    """Goes on from any position at once: its state, which StatefulDataLoader saves and restores, is one number."""
+
+    def __init__(self, batches: MicroBatches):
+        self.batches = batches
+        self.number = batches.start_step * batches.split.accumulation
+
+    def __next__(self) -> list[int]:
+        if self.number >= len(self.batches):
+            raise StopIteration
+        self.number += 1
+        return self.batches.micro_batch(self.number - 1)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"micro_batches": self.number}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.number = state["micro_batches"]
 
 
 class TimedLoader:
@@ -78,33 +98,42 @@ class TimedLoader:
 
 
 def train_loader(
-    dataset: TokenDataset, split: Split, *, seed: int, start_step: int, max_steps: int, **options: Any
+    dataset: TokenDataset,
+    collator: Collator,
+    split: Split,
+    *,
+    seed: int,
+    start_step: int,
+    max_steps: int,
+    **options: Any,
 ) -> TimedLoader:
     """This rank's training batches. `options` go to torchdata's StatefulDataLoader, as num_workers."""
     batches = MicroBatches(len(dataset), split, seed=seed, start_step=start_step, max_steps=max_steps)
-    return TimedLoader(_loader(dataset, batches, seed, options))
+    return TimedLoader(_loader(dataset, collator, batches, seed, options))
 
 
-def eval_loader(dataset: TokenDataset, *, rank: int, world_size: int, batch_size: int, **options: Any) -> Any:
+def eval_loader(
+    dataset: TokenDataset, collator: Collator, *, rank: int, world_size: int, batch_size: int, **options: Any
+) -> Any:
     """This rank's share of the evaluation, every sequence once over all ranks, in plan order.
 
     Every rank yields the same number of batches, as collective operations in the forward pass require; the last ones
-    may be empty (shape [0, block_size]).
+    may be without a token.
     """
     rounds = -(-len(dataset) // (batch_size * world_size))
     batches = []
     for index in range(rounds):
         first = (index * world_size + rank) * batch_size
         batches.append(list(range(first, min(first + batch_size, len(dataset)))))
-    return _loader(dataset, batches, 0, options)
+    return _loader(dataset, collator, batches, 0, options)
 
 
-def _loader(dataset: TokenDataset, batches: Any, seed: int, options: dict[str, Any]) -> Any:
+def _loader(dataset: TokenDataset, collator: Collator, batches: Any, seed: int, options: dict[str, Any]) -> Any:
     # With a generator of its own the loader draws nothing from the global one, whose state a checkpoint restores.
     return StatefulDataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=partial(collate, block_size=dataset.plan.block_size),
+        collate_fn=collator,
         generator=torch.Generator().manual_seed(seed),
         **options,
     )

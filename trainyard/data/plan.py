@@ -1,78 +1,179 @@
-"""How sequences are cut from a token store, as index arrays. A plan never touches a token."""
+"""How sequences are cut from a token store, as index arrays. A plan never touches a token.
 
+Three ways, by data.packing: concat (block grouping), best_fit (packing without cutting what fits), padded (a document
+per sequence). One store serves them all.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from trainyard.data.store import TokenStore
+Integers = npt.NDArray[np.int64]
 
-Documents = npt.NDArray[np.int64]
-
-
-def split_documents(store: TokenStore, eval_fraction: float) -> tuple[Documents, Documents]:
-    """Document numbers for training and for evaluation, each ascending.
-
-    A document is held out when the hash of its text falls into the lowest `eval_fraction` of the hash space, so the
-    choice never depends on the order or the company of the documents. When a corpus is so small that none does, the
-    one with the smallest hash is held out.
-    """
-    hashes = np.asarray(store.hashes)
-    held_out = hashes < np.uint64(min(int(eval_fraction * 2**64), 2**64 - 1))
-    if eval_fraction > 0 and len(hashes) > 1 and not held_out.any():
-        held_out[np.argmin(hashes)] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+_ARRAYS = ("first", "starts", "lengths")
 
 
 @dataclass(frozen=True)
-class ConcatPlan:
-    """Block grouping: the chosen documents follow one another in one stream that is cut every `block_size` tokens.
+class Plan:
+    """Sequences of at most `block_size` tokens, each made of pieces of documents.
 
-    For documents of 3, 4 and 5 tokens and block_size 4 the sequences hold the tokens [0, 4), [4, 8) and [8, 12) of the
-    stream; sequence 0 is the first document and one token of the second. What is left after the last whole block is
-    one shorter sequence if `keep_tail`, and otherwise the plan's `tail`, the only tokens that are not trained on.
+    Sequence i is made of the pieces [first[i], first[i + 1]); piece p is the `lengths[p]` tokens of the store from
+    `starts[p]` on. The arrays may be memory maps, so a plan of any size costs a process nothing.
     """
 
     block_size: int
-    starts: Documents
-    """Where each chosen document begins in the store, in tokens."""
-    ends: Documents
-    """Where each chosen document ends in the stream, in tokens: the running sum of the lengths."""
-    keep_tail: bool
-
-    @classmethod
-    def make(cls, store: TokenStore, documents: Documents, block_size: int, *, keep_tail: bool) -> "ConcatPlan":
-        lengths = np.asarray(store.lengths, dtype=np.int64)
-        starts = np.cumsum(lengths) - lengths
-        return cls(block_size, starts[documents], np.cumsum(lengths[documents]), keep_tail)
-
-    @property
-    def num_tokens(self) -> int:
-        return int(self.ends[-1]) if len(self.ends) else 0
-
-    @property
-    def tail(self) -> int:
-        """Tokens after the last whole block that no sequence holds."""
-        return 0 if self.keep_tail else self.num_tokens % self.block_size
+    first: Integers
+    starts: Integers
+    lengths: npt.NDArray[np.int32]
+    num_tokens: int
+    """Tokens in all sequences."""
+    tail: int = 0
+    """Tokens after the last whole block of `concat`, the only ones of the documents that no sequence holds."""
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.num_tokens, self.block_size)
-        return whole + int(self.keep_tail and rest > 0)
+        return len(self.first) - 1
+
+    @property
+    def fill(self) -> float:
+        """The share of the sequences' places that hold a token."""
+        return self.num_tokens / (len(self) * self.block_size) if len(self) else 0.0
+
+    @property
+    def tokens_per_sequence(self) -> float:
+        """Mean."""
+        return self.num_tokens / len(self) if len(self) else 0.0
 
     def pieces(self, index: int) -> list[tuple[int, int]]:
-        """Sequence `index` as [start, stop) ranges of the store, one for each document that it touches, in order."""
+        """Sequence `index` as [start, stop) ranges of the store, in order."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
-        position = index * self.block_size
-        stop = min(position + self.block_size, self.num_tokens)
-        document = int(np.searchsorted(self.ends, position, side="right"))
-        pieces = []
-        while position < stop:
-            end = int(self.ends[document])
-            first = int(self.starts[document])
-            begin = int(self.ends[document - 1]) if document else 0
-            take = min(stop, end)
-            if take > position:
-                pieces.append((first + position - begin, first + take - begin))
-            position, document = take, document + 1
-        return pieces
+        span = slice(int(self.first[index]), int(self.first[index + 1]))
+        starts, lengths = self.starts[span].tolist(), self.lengths[span].tolist()
+        return [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+
+    def save(self, directory: Path, name: str) -> dict[str, Any]:
+        """Writes the arrays as <name>-*.npy; returns what `load` wants to know beside them."""
+        for array in _ARRAYS:
+            np.save(directory / f"{name}-{array}.npy", getattr(self, array))
+        return {"block_size": self.block_size, "num_tokens": self.num_tokens, "tail": self.tail}
+
+    @classmethod
+    def load(cls, directory: Path, name: str, described: dict[str, Any]) -> "Plan":
+        """A saved plan, its arrays mapped into memory."""
+        arrays = {array: np.load(directory / f"{name}-{array}.npy", mmap_mode="r") for array in _ARRAYS}
+        return cls(**described, **arrays)
+
+
+def concat(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool) -> Plan:
+    """Block grouping: the documents follow one another in one stream that is cut every `block_size` tokens.
+
+    For documents of 3, 4 and 5 tokens and block_size 4 the sequences hold the tokens [0, 4), [4, 8) and [8, 12) of the
+    stream; sequence 0 is the first document and one token of the second. What is left after the last whole block is
+    one shorter sequence if `keep_tail`, and otherwise the plan's tail.
+
+    Args:
+        starts: where each document begins in the store, in tokens; int64, any order, repeats allowed.
+        lengths: tokens of each document; int64.
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    whole, rest = divmod(total, block_size)
+    used = total if keep_tail else whole * block_size
+    block_ends = np.minimum(np.arange(1, whole + (2 if keep_tail and rest else 1)) * block_size, used)
+    cuts = np.concatenate([ends[ends < used], block_ends])
+    cuts.sort(kind="stable")  # two ascending runs: a merge
+    cuts = cuts[np.diff(cuts, prepend=0) > 0]  # a document that ends with its block, and empty documents
+    begins = np.concatenate([np.zeros(min(1, len(cuts)), np.int64), cuts[:-1]])
+    documents = np.searchsorted(ends, begins, side="right")
+    offsets = begins - (ends[documents] - lengths[documents])
+    first = np.concatenate([[0], np.searchsorted(cuts, block_ends, side="right")]).astype(np.int64)
+    return Plan(block_size, first, starts[documents] + offsets, _int32(cuts - begins), used, total - used)
+
+
+def best_fit(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool = True) -> Plan:
+    """Best-fit-decreasing packing (Ding et al., "Fewer Truncations Improve Language Modeling", 2024).
+
+    Documents longer than a block are cut every block_size tokens; no other is cut. Then the pieces, longest first, go
+    each into the fullest sequence that still has room for it. All sequences with the same room are alike, so pieces of
+    one length are placed together, as many as there are sequences of the best room: the work grows with the number of
+    different lengths rather than with the number of pieces. For pieces of 5, 3, 2, 2 and block_size 7 the sequences
+    are 5 2 and 3 2. No token is lost, so `keep_tail` has no meaning here.
+    """
+    starts, lengths = _chunks(starts, lengths, block_size)
+    order = np.argsort(-lengths.astype(np.int32), kind="stable")
+    values, counts = np.unique(lengths, return_counts=True)
+    sequence_of = np.empty(len(lengths), dtype=np.int64)
+    room = _Room(block_size)
+    done = num_sequences = 0
+    for length, count in zip(values[::-1].tolist(), counts[::-1].tolist(), strict=True):
+        while count:
+            space = room.best(length)
+            per_sequence = (space or block_size) // length
+            wanted = -(-count // per_sequence)
+            if space is None:
+                sequences = np.arange(num_sequences, num_sequences + wanted)
+                num_sequences += wanted
+            else:
+                sequences = room.take(space, wanted)
+            placed = min(count, len(sequences) * per_sequence)
+            sequence_of[done : done + placed] = np.repeat(sequences, per_sequence)[:placed]
+            full, rest = divmod(placed, per_sequence)
+            room.put((space or block_size) - per_sequence * length, sequences[:full])
+            room.put((space or block_size) - rest * length, sequences[full:])
+            done, count = done + placed, count - placed
+    by_sequence = order[np.argsort(sequence_of, kind="stable")]
+    first = np.concatenate([[0], np.cumsum(np.bincount(sequence_of, minlength=num_sequences))]).astype(np.int64)
+    return Plan(block_size, first, starts[by_sequence], _int32(lengths[by_sequence]), int(lengths.sum()))
+
+
+class _Room:
+    """Open sequences by the number of tokens for which they have room."""
+
+    def __init__(self, block_size: int):
+        self._stacks: list[list[Integers]] = [[] for _ in range(block_size + 1)]
+        self._open = 0  # bit r is set when a sequence has room for r tokens
+
+    def best(self, length: int) -> int | None:
+        """The smallest room that takes `length` tokens."""
+        fitting = self._open >> length
+        return (fitting & -fitting).bit_length() - 1 + length if fitting else None
+
+    def take(self, space: int, wanted: int) -> Integers:
+        """Up to `wanted` sequences, at least one, with room for `space` tokens."""
+        stack = self._stacks[space]
+        sequences = stack.pop()
+        if len(sequences) > wanted:
+            stack.append(sequences[wanted:])
+        elif not stack:
+            self._open &= ~(1 << space)
+        return sequences[:wanted]
+
+    def put(self, space: int, sequences: Integers) -> None:
+        if space and len(sequences):
+            self._stacks[space].append(sequences)
+            self._open |= 1 << space
+
+
+def padded(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool = True) -> Plan:
+    """One document per sequence; one that is longer than a block takes several. No token is lost."""
+    starts, lengths = _chunks(starts, lengths, block_size)
+    return Plan(block_size, np.arange(len(starts) + 1), starts, _int32(lengths), int(lengths.sum()))
+
+
+def _chunks(starts: Integers, lengths: Integers, block_size: int) -> tuple[Integers, Integers]:
+    """Documents cut every block_size tokens: 0 + 9 tokens and a block of 4 become 0 + 4, 4 + 4 and 8 + 1."""
+    counts = -(-lengths // block_size)
+    documents = np.repeat(np.arange(len(lengths)), counts)
+    offsets = (np.arange(len(documents)) - np.repeat(np.cumsum(counts) - counts, counts)) * block_size
+    return starts[documents] + offsets, np.minimum(lengths[documents] - offsets, block_size)
+
+
+def _int32(values: Integers) -> npt.NDArray[np.int32]:
+    return values.astype(np.int32)
+
+
+PACKINGS: dict[str, Callable[..., Plan]] = {"concat": concat, "best_fit": best_fit, "padded": padded}

@@ -1,28 +1,46 @@
-"""Documents out of files and datasets, one after another, in a fixed order and in bounded memory."""
+"""Which files stand behind a source, and how they are divided into pieces that can be read apart from each other."""
 
 import glob
-import gzip
-import json
-import zlib
-from collections.abc import Iterator, Sequence
+import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, NamedTuple
 
 from trainyard.schema import SourceConfig
 
 FORMATS = ("text", "jsonl", "json", "parquet", "hub")
+COMPRESSED = (".gz", ".zst")
 _GLOB = set("*?[")
 
 
 class DataError(ValueError):
-    """Bad input, named by file and line."""
+    """Bad input, every problem in `problems`, each with its file and line."""
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class Piece(NamedTuple):
+    """A stretch of a source that holds whole documents."""
+
+    source: int
+    """Its number among data.sources."""
+    file: str
+    start: int = 0
+    """First byte of a file of lines, first row group of a parquet file, number of the shard of a hub dataset."""
+    stop: int | None = None
+    """Where it ends, in the same unit, exclusive (of a hub dataset: how many shards there are). None: the whole."""
+    size: int = 0
+    """Bytes on disk, for the progress bar; 0 when unknown."""
 
 
 def files(source: SourceConfig) -> list[Path]:
     """The files behind a source, sorted, so that the order does not depend on the file system.
 
     Raises:
-        DataError: nothing is there, or a file cannot be opened.
+        DataError: nothing is there, or files cannot be opened (the first ten).
     """
     path = Path(source.path).expanduser()
     if _GLOB & set(source.path):
@@ -34,131 +52,97 @@ def files(source: SourceConfig) -> list[Path]:
         found = [path]
     if not found:
         raise DataError(f"{source.path}: no file matches. Check the path, and quote a glob so that the shell leaves it")
-    for file in found:
-        try:
-            file.open("rb").close()
-        except OSError as error:
-            raise DataError(f"{file}: {error.strerror}. data.sources names files that can be read") from error
+    problems = [problem for file in found if (problem := _unreadable(file))]
+    if problems:
+        raise DataError(*problems[:10])
     return found
 
 
-def documents(source: SourceConfig) -> Iterator[str]:
-    """Yields the text of every document of a source. Documents of white space alone are passed over.
+def _unreadable(file: Path) -> str | None:
+    if os.access(file, os.R_OK, effective_ids=True) and file.is_file():
+        return None
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        return f"{file}: {error.strerror}. data.sources names files that can be read"
+    return f"{file}: not a regular file. data.sources names files that can be read more than once"
 
-    Raises:
-        DataError: naming the file and the line, for input that is not what the source says it is.
+
+def is_remote(source: SourceConfig) -> bool:
+    return source.format == "hub" and not Path(source.path).expanduser().exists()
+
+
+def pieces(number: int, source: SourceConfig, part_bytes: int, revision: str | None = None) -> Iterator[Piece]:
+    """A source as pieces of about `part_bytes`, in order; the same ones for the same files.
+
+    Lines and row groups are split apart; a compressed file, a JSON list and a document that is a file are not.
     """
-    for text in _hub(source) if source.format == "hub" else _from_files(source):
-        if text.strip():
-            yield text
-
-
-def _from_files(source: SourceConfig) -> Iterator[str]:
-    readers = {"text": _text, "jsonl": _jsonl, "json": _json, "parquet": _parquet}
+    if source.format == "hub":
+        shards = _count_shards(source, revision)
+        yield from (Piece(number, source.path, shard, shards) for shard in range(shards))
+        return
     for file in files(source):
-        try:
-            yield from readers[source.format](file, source)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}). Convert it first") from error
-        except (OSError, EOFError, zlib.error) as error:  # a truncated gzip is an EOFError, a damaged one a zlib.error
-            raise DataError(f"{file}: {error}") from error
-
-
-def _open(file: Path) -> IO[bytes]:
-    return gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")  # type: ignore[return-value]
-
-
-def _text(file: Path, source: SourceConfig) -> Iterator[str]:
-    with _open(file) as stream:
-        if source.document == "file":
-            yield stream.read().decode("utf-8")
+        size = file.stat().st_size
+        if size <= part_bytes or file.suffix in COMPRESSED:
+            yield Piece(number, str(file), size=size)
+        elif source.format == "parquet":
+            yield from _row_groups(number, file, part_bytes)
+        elif source.format == "jsonl" or (source.format == "text" and source.document != "file"):
+            with file.open("rb") as stream:
+                cuts = [0, *_cuts(stream, size, part_bytes, source.document == "paragraph"), size]
+            yield from (Piece(number, str(file), a, b, b - a) for a, b in itertools.pairwise(cuts))
         else:
-            for number, line in enumerate(stream, start=1):
-                yield _decode(line, file, number).rstrip("\r\n")
+            yield Piece(number, str(file), size=size)
 
 
-def _jsonl(file: Path, source: SourceConfig) -> Iterator[str]:
-    with _open(file) as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                try:
-                    row = json.loads(_decode(line, file, number))
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{file}:{number}: not valid JSON: {error}") from error
-                yield _field(row, source.columns, f"{file}:{number}")
+def _cuts(stream: IO[bytes], size: int, part_bytes: int, paragraphs: bool) -> Iterator[int]:
+    """Offsets about `part_bytes` apart at which a line begins, or behind which no paragraph goes on."""
+    position = 0
+    while position + part_bytes < size:
+        stream.seek(position + part_bytes)
+        _skip_line(stream)
+        while paragraphs and (line := stream.readline()) and line.strip():
+            pass
+        position = stream.tell()
+        if position < size:
+            yield position
 
 
-def _json(file: Path, source: SourceConfig) -> Iterator[str]:
-    with _open(file) as stream:
-        try:
-            rows = json.load(stream)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file}:{error.lineno}: not valid JSON: {error.msg}") from error
-    if not isinstance(rows, list):
-        raise DataError(f"{file}: format json is one list of objects, this is a {type(rows).__name__}")
-    for number, row in enumerate(rows):
-        yield _field(row, source.columns, f"{file}, item {number}")
+def _skip_line(stream: IO[bytes]) -> None:
+    while (line := stream.readline(1 << 20)) and not line.endswith(b"\n"):
+        pass
 
 
-def _parquet(file: Path, source: SourceConfig) -> Iterator[str]:
+def _row_groups(number: int, file: Path, part_bytes: int) -> Iterator[Piece]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _open(file) as stream:
-        try:
-            table = pq.ParquetFile(stream)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{file}: not a parquet file: {error}") from error
-        number = 0
-        try:
-            for batch in table.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    yield _field(row, source.columns, f"{file}, row {number}")
-                    number += 1
-        except pa.ArrowException as error:
-            raise DataError(f"{file}, after row {number}: {error}") from error
+    try:
+        metadata = pq.read_metadata(file)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file}: not a parquet file: {error}") from error
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    sizes = [sum(group.column(index).total_compressed_size for index in range(group.num_columns)) for group in groups]
+    start = 0
+    for group in range(len(sizes)):
+        if sum(sizes[start : group + 1]) >= part_bytes or group == len(sizes) - 1:
+            yield Piece(number, str(file), start, group + 1, sum(sizes[start : group + 1]))
+            start = group + 1
 
 
-def _hub(source: SourceConfig) -> Iterator[str]:
+def hub_rows(source: SourceConfig, revision: str | None = None) -> object:
+    """A dataset of the hub, or a local one that `datasets` reads, streamed.
+
+    Raises:
+        DataError: with the reason that `datasets` gives.
+    """
     import datasets
 
     try:
-        rows = datasets.load_dataset(source.path, source.subset, split=source.split, streaming=True)
-        for number, row in enumerate(rows):
-            yield _field(row, source.columns, f"{source.path}, row {number}")
-    except DataError:
-        raise
+        return datasets.load_dataset(source.path, source.subset, split=source.split, revision=revision, streaming=True)
     except Exception as error:  # the hub's errors share no base class
         raise DataError(f"{source.path} (split {source.split}): {error}") from error
 
 
-def _decode(line: bytes, file: Path, number: int) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}:{number}: not UTF-8 ({error.reason} at byte {error.start}). Convert it first"
-        ) from error
-
-
-def _field(row: Any, columns: Sequence[str] | None, place: str) -> str:
-    """The text of one row: the named column, else `text`, else the only column of strings."""
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: a document is an object with a text column, this is a {type(row).__name__}")
-    if columns:
-        name = columns[0]
-    else:
-        strings = [key for key, value in row.items() if isinstance(value, str)]
-        name = "text" if "text" in row else strings[0] if len(strings) == 1 else ""
-    text = row.get(name)
-    if not isinstance(text, str):
-        wanted = f"column {name!r}" if name else "text column"
-        raise DataError(
-            f"{place}: no {wanted} of strings among {', '.join(map(repr, row))}. "
-            f"Name it in data.sources, as columns: [<name>]"
-        )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(f"{place}: half of a surrogate pair at character {error.start}, which is no text") from error
-    return text
+def _count_shards(source: SourceConfig, revision: str | None) -> int:
+    return int(getattr(hub_rows(source, revision), "num_shards", 1) or 1)

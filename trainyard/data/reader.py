@@ -1,0 +1,293 @@
+"""Documents out of pieces of sources, one after another, in bounded memory; what is none is named, not passed on.
+
+What a reader meets is of two kinds. A single document that is no good (malformed, not UTF-8, without text, too long) is
+yielded as a `Rejected`, and reading goes on behind it. Damage that hides an unknown number of documents (a truncated
+gzip, a broken JSON list) raises a DataError.
+"""
+
+import codecs
+import contextlib
+import itertools
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainyard.data.sources import DataError, Piece, files, hub_rows
+from trainyard.data.streams import CHUNK, items, opened, parquet_file
+from trainyard.schema import SourceConfig
+
+_BOM = codecs.BOM_UTF8
+
+
+class Rejected(NamedTuple):
+    """A document that is left out."""
+
+    file: str
+    number: int | None
+    """Its line, from 1; of parquet and hub its row, from 0. None: the file itself."""
+    unit: str
+    """line or row."""
+    reason: str
+    text: str
+    """How it begins."""
+
+    def __str__(self) -> str:
+        place = "" if self.number is None else f":{self.number}" if self.unit == "line" else f", row {self.number}"
+        return f"{self.file}{place}: {self.reason}"
+
+
+class _Fault(NamedTuple):
+    """Stands where a document should be."""
+
+    reason: str
+    text: str = ""
+
+
+_Found = Iterator[tuple[int | None, Any]]
+"""Numbers (of lines within the piece, or of rows) with a text, a row that has a column of text, or a _Fault."""
+
+
+class Reader:
+    """Reads the pieces of one source.
+
+    Attributes:
+        column: the column that holds the text, named in the source or found in its first rows.
+        position: bytes on disk that were read of the current piece.
+    """
+
+    def __init__(self, source: SourceConfig, max_bytes: int, revision: str | None = None):
+        """`max_bytes` is the longest line, file or text that counts as a document."""
+        self.source, self.max_bytes, self.revision = source, max_bytes, revision
+        self.unit = "row" if source.format in ("parquet", "hub") else "line"
+        self.position = 0
+        self.column = source.columns[0] if source.columns else None
+        if self.column is None and source.format != "text":
+            self.column = self._find_column()
+
+    def __call__(self, piece: Piece) -> Iterator[str | Rejected]:
+        """The documents of a piece, in order.
+
+        Raises:
+            DataError: the rest of the piece cannot be read.
+        """
+        self.position = 0
+        try:
+            for number, value in self._found(piece):
+                text = self._text(value)
+                if not isinstance(text, _Fault):
+                    yield text
+                    continue
+                if number is not None and self.unit == "line":
+                    number = _line_number(piece, number)
+                yield Rejected(piece.file, number, self.unit, text.reason, _beginning(text.text or value))
+        except (OSError, EOFError, zlib.error) as error:  # a truncated gzip is an EOFError, a damaged one a zlib.error
+            raise DataError(f"{piece.file}: {error}. What follows cannot be read") from error
+
+    def _found(self, piece: Piece) -> _Found:
+        if self.source.format == "hub":
+            return self._hub(piece)
+        if Path(piece.file).stat().st_size == 0:
+            return iter([(None, _Fault("the file is empty; remove it, or leave it out of data.sources"))])
+        if self.source.format == "text":
+            by_document = {"line": self._text_lines, "paragraph": self._paragraphs, "file": self._text_file}
+            return by_document[self.source.document](piece)
+        return {"jsonl": self._jsonl, "json": self._json, "parquet": self._parquet}[self.source.format](piece)
+
+    def _text(self, value: Any) -> str | _Fault:
+        """The text of what was found, if there is one."""
+        if isinstance(value, _Fault):
+            return value
+        if self.column is not None:
+            if not isinstance(value, dict):
+                return _Fault(f"a document is an object with a text column, this is {_kind(value)}")
+            if self.column not in value:
+                return _Fault(f"no column {self.column!r}, only {', '.join(map(repr, value)) or 'none'}")
+            value = value[self.column]
+            if not isinstance(value, str):
+                return _Fault(f"column {self.column!r} must hold text, this is {_kind(value)}")
+        if not value or value.isspace():
+            return _Fault("an empty document")
+        try:
+            size = len(value) if value.isascii() else len(value.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            return _Fault(f"half of a surrogate pair at character {error.start}, which is no text")
+        return value if size <= self.max_bytes else _Fault(self._too_long(size), value)
+
+    def _too_long(self, size: int) -> str:
+        return (
+            f"a document of {size / 1e6:.1f} MB is longer than data.max_document_mb={self.max_bytes / 1e6:g}; "
+            f"check the format in data.sources, split it, or raise the limit"
+        )
+
+    # ---- files of lines ----
+
+    def _lines(self, piece: Piece) -> Iterator[tuple[int, str | _Fault]]:
+        """Lines with their numbers within the piece, from 0."""
+        with opened(piece.file) as (stream, raw):
+            if piece.start:
+                stream.seek(piece.start)
+            number, read = 0, piece.start
+            while (piece.stop is None or read < piece.stop) and (line := stream.readline(self.max_bytes + 1)):
+                size = len(line)
+                if size > self.max_bytes:
+                    begin = line[:200]
+                    while not line.endswith(b"\n") and (line := stream.readline(CHUNK)):
+                        size += len(line)
+                    yield number, _Fault(self._too_long(size), begin.decode("utf-8", "replace"))
+                else:
+                    yield number, _decoded(line.removeprefix(_BOM) if read == 0 else line)
+                read += size
+                number += 1
+                self.position = read - piece.start if stream is raw else raw.tell()
+
+    def _text_lines(self, piece: Piece) -> _Found:
+        for number, line in self._lines(piece):
+            if isinstance(line, _Fault):
+                yield number, line
+            elif not line.isspace():  # a blank line is no document
+                yield number, line.rstrip("\r\n")
+
+    def _paragraphs(self, piece: Piece) -> _Found:
+        """Runs of lines that are not blank; one with a faulty line is left out whole."""
+        lines: list[str] = []
+        fault: _Fault | None = None
+        first = size = 0
+        for number, line in itertools.chain(self._lines(piece), [(-1, "\n")]):
+            if isinstance(line, str) and line.isspace():
+                if fault or lines:
+                    yield first, fault or "".join(lines).rstrip("\r\n")
+                lines, fault, size = [], None, 0
+                continue
+            first = number if not lines and fault is None else first
+            if fault is not None:
+                continue
+            if isinstance(line, _Fault):
+                fault, first = line, number
+                continue
+            size += len(line)
+            lines.append(line)
+            if size > self.max_bytes:
+                fault, lines = _Fault(self._too_long(size), lines[0]), []
+
+    def _text_file(self, piece: Piece) -> _Found:
+        with opened(piece.file) as (stream, _):
+            content = stream.read(self.max_bytes + 1)
+            if len(content) <= self.max_bytes:
+                yield None, _decoded(content.removeprefix(_BOM))
+                return
+            size = len(content) + sum(len(block) for block in iter(lambda: stream.read(CHUNK), b""))
+            yield None, _Fault(self._too_long(size), content[:200].decode("utf-8", "replace"))
+
+    def _jsonl(self, piece: Piece) -> _Found:
+        for number, line in self._lines(piece):
+            if isinstance(line, _Fault):
+                yield number, line
+            elif not line.isspace():
+                try:
+                    yield number, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    yield number, _Fault(f"not valid JSON: {error}", line)
+
+    # ---- the other formats ----
+
+    def _json(self, piece: Piece) -> _Found:
+        with opened(piece.file) as (stream, raw):
+            for line, item in items(piece.file, stream, self.max_bytes):
+                self.position = raw.tell()
+                yield line - 1, item
+
+    def _parquet(self, piece: Piece) -> _Found:
+        import pyarrow as pa
+
+        row = 0
+        try:
+            table = parquet_file(piece.file)
+            if self.column not in table.schema_arrow.names:
+                names = ", ".join(map(repr, table.schema_arrow.names))
+                raise DataError(f"{piece.file}: no column {self.column!r}, only {names}")
+            groups = list(range(piece.start, table.num_row_groups if piece.stop is None else piece.stop))
+            row = sum(table.metadata.row_group(group).num_rows for group in range(piece.start))
+            for batch in table.iter_batches(batch_size=1024, row_groups=groups, columns=[self.column]):
+                for value in batch.to_pylist():
+                    yield row, value
+                    row += 1
+        except pa.ArrowException as error:
+            raise DataError(f"{piece.file}, after row {row}: {error}. What follows cannot be read") from error
+
+    def _hub(self, piece: Piece) -> _Found:
+        rows: Any = hub_rows(self.source, self.revision)
+        if piece.stop and piece.stop > 1:
+            rows = rows.shard(num_shards=piece.stop, index=piece.start)
+        numbered = enumerate(rows)
+        while True:
+            try:
+                number, row = next(numbered)
+            except StopIteration:
+                return
+            except Exception as error:  # the hub's errors share no base class
+                raise DataError(f"{piece.file} (split {self.source.split}): {error}") from error
+            yield number, row
+
+    # ---- the text column ----
+
+    def _find_column(self) -> str:
+        """`text` if a row at the source's start has it, else the first row's only column of strings.
+
+        Raises:
+            DataError: there is neither.
+        """
+        first: dict[str, Any] | None = None
+        for row in itertools.islice(self._first_rows(), 100):
+            if isinstance(row, dict):
+                if "text" in row:
+                    return "text"
+                first = first or row
+        if first is None:
+            return "text"  # nothing to choose from: whatever is wrong is named where it is read
+        strings = [name for name, value in first.items() if isinstance(value, str)]
+        if len(strings) == 1:
+            return strings[0]
+        raise DataError(
+            f"{self.source.path}: no text column of strings among {', '.join(map(repr, first))}. "
+            f"Name it in data.sources, as columns: [<name>]"
+        )
+
+    def _first_rows(self) -> Iterator[Any]:
+        with contextlib.suppress(OSError, EOFError, zlib.error):  # named where it is read
+            if self.source.format == "hub":
+                yield from (row for _, row in self._hub(Piece(0, self.source.path)))
+                return
+            for file in files(self.source):
+                if self.source.format == "parquet":
+                    schema = parquet_file(str(file)).schema_arrow
+                    yield {field.name: "" if "string" in str(field.type) else None for field in schema}
+                else:
+                    yield from (row for _, row in self._found(Piece(0, str(file))))
+
+
+def _line_number(piece: Piece, number: int) -> int:
+    """The number in the file, from 1, of a line of a piece; the lines before the piece are counted only now."""
+    left, before = piece.start, 0
+    with Path(piece.file).open("rb") as stream:
+        while left and (block := stream.read(min(left, CHUNK))):
+            before += block.count(b"\n")
+            left -= len(block)
+    return before + number + 1
+
+
+def _decoded(content: bytes) -> str | _Fault:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 ({error.reason} at byte {error.start}); convert the file"
+        return _Fault(reason, content[:200].decode("utf-8", "replace"))
+
+
+def _beginning(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))[:200].rstrip()
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"

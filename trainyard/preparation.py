@@ -1,0 +1,139 @@
+"""Tokenizes the sources of a stage once, with a progress bar, and describes the result. The last line of standard
+output is one JSON object. The same command again finds what is there; a killed one goes on from its finished parts.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from trainyard.data import prepare
+from trainyard.data.prepare import Prepared, Request, Share
+from trainyard.data.sources import DataError
+from trainyard.resolve import data_request
+from trainyard.schema import Config
+
+BYTES_PER_PROCESS = 4 << 30
+"""A further process pays from so many bytes on: it has to start, and the tokenizer is parallel already."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard", metavar="I/N", help="do share I of N alone, on N nodes at once; the last to finish publishes"
+    )
+    parser.add_argument(
+        "--processes", type=int, help="processes on this machine (default: 1, and 1 more for every 4 GB and 4 cores)"
+    )
+    parser.add_argument("--helper", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    request = data_request(config)
+    share = parse_share(arguments.shard)
+    if arguments.helper:
+        with contextlib.suppress(DataError):  # whoever is helped meets it too, and names it
+            prepare.prepare(request, _encoder(config.stage), lambda done, total: None, share=share, helping=True)
+        return 0
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    prepared = ready(request, screen, share=share, processes=arguments.processes)
+    if prepared is None:
+        screen.print(f"share {arguments.shard} is done; whoever finishes the last share publishes the store")
+        print(json.dumps({"prepared": None, "share": arguments.shard}))
+        return 0
+    summary = prepare.summarize(prepared, request)
+    _describe(screen, prepared, summary)
+    print(json.dumps(summary | {"tokenizer": prepared.tokenizer}))
+    return 0
+
+
+def parse_share(text: str | None) -> Share | None:
+    """`2/4` as a share. I counts from 1 to N or from 0 to N - 1, as array tasks do.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if text is None:
+        return None
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 0 <= int(index) <= int(count) and int(count) > 0):
+        raise DataError(f"--shard {text}: must be I/N, as 2/4 for the second of four shares")
+    return Share(int(index), int(count))
+
+
+def ready(request: Request, screen: Console, *, share: Share | None = None, processes: int | None = None) -> Any:
+    """The prepared data of a stage, made now if it is not there; None when shares of others are missing."""
+    prepared = prepare.find(request)
+    if prepared is not None:
+        return prepared
+    with _bar(screen) as report, _helpers(request, share, processes):
+        return prepare.prepare(request, _encoder(request.stage), report, share=share)
+
+
+def _encoder(stage: str) -> Any:
+    """The stage's own way from text to ids; trainyard imports neither stage by name."""
+    return importlib.import_module(f"{stage}.encode").Encoder
+
+
+@contextlib.contextmanager
+def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
+    """Yields what to call with the bytes that are done and those that there are. On a terminal alone."""
+    columns = (TextColumn("preparing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("prepare", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+@contextlib.contextmanager
+def _helpers(request: Request, share: Share | None, processes: int | None) -> Iterator[None]:
+    """Further processes with the same command line, that take parts of the work and end with this one."""
+    if processes is None:
+        most = max(1, (os.cpu_count() or 1) // 4)
+        processes = min(most, 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS)
+    command = [sys.executable, "-m", "trainyard", *sys.argv[1:], "--helper"]
+    threads = str(max(1, (os.cpu_count() or 1) // max(1, processes)))
+    env = os.environ | {"RAYON_NUM_THREADS": threads}
+    helpers = [subprocess.Popen(command, env=env, preexec_fn=_end_with_parent) for _ in range(processes - 1)]
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.terminate()
+        for helper in helpers:
+            helper.wait()
+
+
+def _end_with_parent() -> None:
+    """In a new process: be killed when the one that started it dies (Linux, prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> None:
+    store = prepare.read_summary(prepared.store)
+    screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
+    table = Table("prepared", "", show_header=False)
+    for key in ("documents", "held_out", "rejected", "tokens", "bytes_per_token", "sequences", "tail"):
+        table.add_row(key.replace("_", " "), f"{summary[key]:,}")
+    table.add_row("fill", f"{summary['fill']:.2%}")
+    table.add_row("seconds", f"{summary['seconds']:,.1f} ({summary['mb_per_s']:,.1f} MB/s)")
+    screen.print(table)
+    rows = prepare.histogram(prepared)
+    bars = Table("tokens per document", "documents", "", box=None)
+    most = max(count for _, count in rows)
+    for bound, count in rows:
+        bars.add_row(
+            f"{bound // 2 + 1:,} to {bound:,}" if bound > 1 else "1", f"{count:,}", "█" * -(-40 * count // most)
+        )
+    screen.print(bars)
+    if summary["rejected"]:
+        screen.print(f"left out: {prepared.store / 'rejected.jsonl'}")

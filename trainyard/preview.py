@@ -1,0 +1,112 @@
+"""Shows whole training sequences in the order of the training: which documents they are made of and where these begin
+and end, special tokens, where isolation cuts, and what is not learned. Prepares the data first if need be.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from trainyard.data.sources import DataError
+from trainyard.data.store import TokenStore
+from trainyard.preparation import ready
+from trainyard.resolve import data_request
+from trainyard.schema import Config
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=int, default=2, help="sequences to show (default 2)")
+    parser.add_argument("--start", type=int, default=0, help="position in the order of the training (default 0)")
+    parser.add_argument("--json", action="store_true", help="one JSON object per sequence, on standard output")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a document in a sequence."""
+
+    document: int
+    source: str
+    first: int
+    """Its first token's place in the document."""
+    length: int
+    document_length: int
+    ids: list[int]
+
+    def title(self) -> str:
+        where = f"document {self.document:,} of {self.source}"
+        if self.length == self.document_length:
+            return f"{where}, whole: {self.length:,} tokens"
+        return f"{where}, tokens {self.first:,} to {self.first + self.length - 1:,} of {self.document_length:,}"
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    if arguments.start < 0 or arguments.count < 1:
+        raise DataError(f"--start {arguments.start} --count {arguments.count}: positions count from 0, and 1 is least")
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    prepared = ready(data_request(config), screen)
+    # Heavy imports, once it is known that there is something to show.
+    from trainyard.data import tokenizer as tokenizers
+    from trainyard.data.dataset import Collator, open_datasets
+    from trainyard.data.order import sample_indices
+
+    dataset = open_datasets(prepared.store, config.data, config.run.seed).train
+    tokenizer = tokenizers.load(prepared.tokenizer, trust_remote_code=config.model.trust_remote_code)
+    positions = np.arange(arguments.start, arguments.start + arguments.count)
+    collator = Collator(config.data.block_size, config.data.isolate_documents)
+    output = Console(highlight=False, soft_wrap=True)
+    for position, index in zip(positions, sample_indices(positions, len(dataset), config.run.seed), strict=True):
+        sample = dataset[index]
+        batch = {name: tensor[0].tolist() for name, tensor in collator([sample]).items()}
+        pieces = _pieces(dataset.store, dataset.plan.pieces(int(index)), config)
+        if arguments.json:
+            described = [vars(piece) | {"ids": None} for piece in pieces]
+            print(json.dumps({"position": int(position), "sequence": int(index), **batch, "pieces": described}))
+            continue
+        learned = sum(label >= 0 for label in batch["labels"][1:])
+        title = (
+            f"position {position:,}: sequence {index:,} of {len(dataset):,}, {len(sample['input_ids']):,} of "
+            f"{config.data.block_size:,} places filled, {learned:,} predictions learned"
+        )
+        output.print(Text(f"═══ {title}", style="bold"))
+        for number, piece in enumerate(pieces):
+            _show(output, tokenizer, piece, isolated=config.data.isolate_documents, inner=number > 0)
+        if filling := config.data.block_size - len(sample["input_ids"]):
+            output.print(Text(f"── {filling:,} places of filling, not learned", style="dim"))
+    return 0
+
+
+def _show(output: Console, tokenizer: Any, piece: Piece, *, isolated: bool, inner: bool) -> None:
+    sees = "attention starts anew" if isolated else "sees what is before it"
+    output.print(Text(f"── {piece.title()}" + (f"; {sees}" if inner else ""), style="bold cyan"))
+    output.print(_spelled(tokenizer, piece.ids))
+
+
+def _spelled(tokenizer: Any, ids: list[int]) -> Text:
+    """The tokens as text, special ones set off."""
+    text = Text()
+    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    begin = 0
+    for place, token in enumerate([*ids, None]):
+        if token is None or token in special:
+            text.append(tokenizer.decode(ids[begin:place]))
+            begin = place + 1
+        if token is not None and token in special:
+            text.append(tokenizer.convert_ids_to_tokens(token), style="black on yellow")
+    return text
+
+
+def _pieces(store: TokenStore, spans: list[tuple[int, int]], config: Config) -> list[Piece]:
+    ends = np.cumsum(store.lengths, dtype=np.int64)
+    bounds = np.cumsum([source["documents"] for source in store.summary["sources"]])
+    result = []
+    for start, stop in spans:
+        document = int(np.searchsorted(ends, start, side="right"))
+        length = int(store.lengths[document])
+        source = config.data.sources[int(np.searchsorted(bounds, document, side="right"))].path
+        first = start - (int(ends[document]) - length)
+        result.append(Piece(document, source, first, stop - start, length, store.read(start, stop).tolist()))
+    return result
