@@ -36,6 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "corpus").mkdir()
     lines = "".join(json.dumps({"text": text}) + "\n" for text in make_documents(200))
     (place / "corpus" / "part.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (place / "notes.txt").write_text("\n\n".join(make_documents(200, seed=1)))
     (place / "path" / "to").mkdir(parents=True)
     (place / "path" / "to" / "tokenizer").symlink_to(place / "outputs" / "pretrain" / "default" / "model")
     (place / "ds_configs").symlink_to(ROOT / "ds_configs")
@@ -72,7 +73,8 @@ def test_experiments_get_as_far_as_the_missing_corpus(folder: Path) -> None:
 
 
 def test_prepare_ends_with_one_line_of_json(folder: Path) -> None:
-    (command,) = re.findall(r"`python (-m trainyard prepare [^`]+)`", (ROOT / "README.md").read_text())
+    command, share = re.findall(r"`python (-m trainyard prepare [^`]+)`", (ROOT / "README.md").read_text())
+    assert share == f"{command} --shard 2/4"  # run in test_data.py
     done = run(f"{sys.executable} {command}", folder)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
