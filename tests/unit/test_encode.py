@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, normalizers, processors
 
 from pretrain.encode import Encoder
+from trainyard.data import encoder as encoders
 from trainyard.data import tokenizer as tokenizers
 from trainyard.data.encoder import BackendMismatchError, TextEncoder
 from trainyard.data.tokens import Tokens, close, surround
@@ -133,6 +134,19 @@ def test_a_difference_during_the_run_is_noticed(tokenizer: Any) -> None:
     encoder._fast = lambda texts: Tokens(inner(texts).ids + 1, inner(texts).lengths)
     with pytest.raises(BackendMismatchError, match="some text"):
         encoder(["some text"])
+
+
+def test_gigatoken_starts_anew_before_its_cache_grows_too_large(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    inner = encoders._gigatoken
+    monkeypatch.setattr(encoders, "_gigatoken", lambda tokenizer: made.append(1) or inner(tokenizer))
+    monkeypatch.setattr(encoders, "RENEW_CHARACTERS", 100)
+    encoder = Encoder(tokenizer, TEXTS, DATA)
+    for _ in range(6):
+        assert rows(encoder(["x" * 40])) == wanted(tokenizer, ["x" * 40])
+    assert len(made) == 1 + 2
 
 
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path, tokenizer: Any) -> None:

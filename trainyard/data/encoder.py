@@ -6,6 +6,7 @@ token is plain text unless special tokens are allowed.
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from trainyard.data.tokens import Tokens, surround
 
 PROOF_CHARACTERS = 1_000_000
 """How much of the start of the corpus is encoded both ways before gigatoken is trusted."""
+
+RENEW_CHARACTERS = 200_000_000
+"""After so many, gigatoken starts with an empty cache again: it remembers every word that it meets."""
 
 
 Backend = Callable[[list[str]], Tokens]
@@ -43,8 +47,10 @@ class TextEncoder:
         self.name = "tokenizers" if getattr(tokenizer, "backend_tokenizer", None) is not None else "transformers"
         self.reason = "asked for"
         self._draw = random.Random(0)
+        self._make_fast = partial(_gigatoken, tokenizer)
+        self._seen = 0
         if fast:
-            self._adopt_fast(tokenizer, sample)
+            self._adopt_fast(sample)
 
     def __call__(self, texts: list[str]) -> Tokens:
         """The ids of every text.
@@ -54,6 +60,9 @@ class TextEncoder:
         """
         if self._fast is None or not texts:
             return self._reference(texts)
+        self._seen += sum(map(len, texts))
+        if self._seen > RENEW_CHARACTERS:
+            self._fast, self._seen = self._make_fast(), 0
         tokens = self._fast(texts)
         spelled = self._spelled(tokens)
         probe = min((self._draw.randrange(len(texts)) for _ in range(4)), key=lambda index: len(texts[index]))
@@ -74,9 +83,9 @@ class TextEncoder:
             parts[index] = ids
         return Tokens(np.concatenate(parts), np.array([len(ids) for ids in parts], dtype=np.int64))
 
-    def _adopt_fast(self, tokenizer: Any, sample: Sequence[str]) -> None:
+    def _adopt_fast(self, sample: Sequence[str]) -> None:
         try:
-            fast = _gigatoken(tokenizer)
+            fast = self._make_fast()
         except Exception as error:  # it refuses what it does not implement, each backend in its own way
             self.reason = f"gigatoken does not take this tokenizer: {(str(error) or repr(error)).splitlines()[0]}"
             return
