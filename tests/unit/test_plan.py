@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_store import make_store
 
+from trainyard.data import plan as plan_module
 from trainyard.data.dataset import TokenDataset
 from trainyard.data.plan import PACKINGS, Plan, best_fit, concat, padded
 
@@ -53,7 +54,13 @@ def test_a_sequence_holds_the_tokens_of_its_pieces(tmp_path: Path) -> None:
     assert [item["segments"].tolist() for item in dataset] == [[3, 1], [3, 1], [4]]
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.fixture(autouse=True)
+def few_blocks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small plans are cut in several goes too."""
+    monkeypatch.setattr(plan_module, "_BLOCKS_AT_ONCE", 3)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     packing=st.sampled_from(sorted(PACKINGS)),
     lengths=st.lists(st.integers(0, 9), max_size=14),
@@ -85,7 +92,7 @@ def test_every_token_of_the_chosen_documents_is_in_one_place(
         plan.pieces(len(plan))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=60), block=st.integers(5, 30))
 def test_best_fit_is_what_placing_one_by_one_gives(lengths: list[int], block: int) -> None:
     pieces = [min(block, length - done) for length in lengths for done in range(0, length, block)]

@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 
+_BLOCKS_AT_ONCE = 1 << 16
+"""So many are cut in one go, which bounds what that takes beside the plan itself."""
+
 _ARRAYS = ("first", "starts", "lengths")
 
 
@@ -82,16 +85,25 @@ def concat(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: b
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     whole, rest = divmod(total, block_size)
-    used = total if keep_tail else whole * block_size
-    block_ends = np.minimum(np.arange(1, whole + (2 if keep_tail and rest else 1)) * block_size, used)
-    cuts = np.concatenate([ends[ends < used], block_ends])
-    cuts.sort(kind="stable")  # two ascending runs: a merge
-    cuts = cuts[np.diff(cuts, prepend=0) > 0]  # a document that ends with its block, and empty documents
-    begins = np.concatenate([np.zeros(min(1, len(cuts)), np.int64), cuts[:-1]])
-    documents = np.searchsorted(ends, begins, side="right")
-    offsets = begins - (ends[documents] - lengths[documents])
-    first = np.concatenate([[0], np.searchsorted(cuts, block_ends, side="right")]).astype(np.int64)
-    return Plan(block_size, first, starts[documents] + offsets, _int32(cuts - begins), used, total - used)
+    blocks = whole + int(keep_tail and rest > 0)
+    used = min(total, blocks * block_size)
+    inside = (lengths > 0) & (ends < used) & (ends % block_size > 0)  # documents that end within a block
+    num_pieces = blocks + int(inside.sum())
+    first, at = np.zeros(blocks + 1, np.int64), 0
+    piece_starts, piece_lengths = np.empty(num_pieces, np.int64), np.empty(num_pieces, np.int32)
+    for block in range(0, blocks, _BLOCKS_AT_ONCE):
+        stop = min(block + _BLOCKS_AT_ONCE, blocks)
+        begin, end = block * block_size, min(stop * block_size, used)
+        some = slice(np.searchsorted(ends, begin, "right"), np.searchsorted(ends, end, "left"))
+        block_ends = np.minimum(np.arange(block + 1, stop + 1) * block_size, used)
+        cuts = np.sort(np.concatenate([ends[some][inside[some]], block_ends]))
+        begins = np.concatenate([[begin], cuts[:-1]])
+        documents = np.searchsorted(ends, begins, "right")
+        piece_starts[at : at + len(cuts)] = starts[documents] + begins - (ends[documents] - lengths[documents])
+        piece_lengths[at : at + len(cuts)] = cuts - begins
+        first[block + 1 : stop + 1] = at + np.searchsorted(cuts, block_ends, "right")
+        at += len(cuts)
+    return Plan(block_size, first, piece_starts, piece_lengths, used, total - used)
 
 
 def best_fit(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool = True) -> Plan:
