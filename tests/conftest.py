@@ -91,10 +91,11 @@ def clean_env(**extra: str) -> dict[str, str]:
 Pretrain = Callable[..., Finished]
 
 
-def command(outputs: Path, name: str, corpus: Path, *overrides: str) -> list[str]:
-    source = f"data.sources=[{{path: '{corpus}', format: jsonl}}]"
+def command(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str = "pretrain") -> list[str]:
+    form = {"pretrain": "jsonl", "sft": "alpaca"}[stage]
+    source = f"data.sources=[{{path: '{corpus}', format: {form}}}]"
     where = [f"paths.outputs={outputs}", f"run.name={name}"]
-    return ["bash", str(ROOT / "launch" / "pretrain.sh"), *where, *TINY, source, *overrides]
+    return ["bash", str(ROOT / "launch" / f"{stage}.sh"), *where, *TINY, source, *overrides]
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +109,20 @@ def pretrain(outputs: Path, corpus: Path) -> Pretrain:
         )
         seconds = time.monotonic() - started
         return Finished(done.returncode, done.stdout, done.stderr, seconds, outputs / "pretrain" / name)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sft(outputs: Path) -> Callable[..., Finished]:
+    """Runs `bash launch/sft.sh` to its end with the tiny model: sft(name, corpus, *overrides)."""
+
+    def run(name: str, corpus: Path, *overrides: str) -> Finished:
+        started = time.monotonic()
+        arguments = command(outputs, name, corpus, *overrides, stage="sft")
+        done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+        seconds = time.monotonic() - started
+        return Finished(done.returncode, done.stdout, done.stderr, seconds, outputs / "sft" / name)
 
     return run
 

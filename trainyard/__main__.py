@@ -14,7 +14,7 @@ from trainyard.resolve import resolve
 from trainyard.schema import Config
 from trainyard.supervisor import WRONG
 
-STAGES = ("pretrain",)
+STAGES = ("pretrain", "sft")
 
 
 def main() -> int:

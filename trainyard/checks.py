@@ -12,7 +12,7 @@ from typing import Any
 
 from trainyard import zero
 from trainyard.arguments import choice_problems
-from trainyard.data import sources
+from trainyard.data import chat, sources
 from trainyard.devices import Devices
 from trainyard.input_checks import model_problems, source_problems
 from trainyard.rundir import RunDir
@@ -80,6 +80,10 @@ def _numbers(config: Config) -> Iterator[str]:
     if data.max_document_mb <= 0:
         yield f"data.max_document_mb={data.max_document_mb}: must be above 0"
     yield from _shares(data)
+    if data.chat_template is not None and "{" not in data.chat_template:
+        yield f"data.chat_template={data.chat_template}: must be chatml, plain or a file with a Jinja template"
+    if config.peft.r < 1 or not 0 <= config.peft.dropout < 1:
+        yield f"peft.r={config.peft.r}, peft.dropout={config.peft.dropout}: r from 1, dropout from 0 to below 1"
     if trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
     if trainer.max_steps <= 0 and trainer.num_train_epochs <= 0:
@@ -105,14 +109,22 @@ def _shares(data: DataConfig) -> Iterator[str]:
 def _choices(config: Config) -> Iterator[str]:
     fixed: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("model.init", config.model.init, ("pretrained", "scratch")),
-        ("data.packing", config.data.packing, ("concat", "best_fit", "padded")),
+        (
+            "data.packing",
+            config.data.packing,
+            ("concat", "best_fit", "padded") if config.stage == "pretrain" else ("best_fit", "padded"),
+        ),
+        ("data.truncation", config.data.truncation, ("back", "front", "answer", "drop")),
+        ("data.learn", config.data.learn, ("all", "last")),
+        ("peft.method", config.peft.method, (None, "lora")),
         ("data.on_error", config.data.on_error, ("stop", "skip")),
         ("trainer.metric_for_best_model", config.trainer.metric_for_best_model, (None, *METRICS)),
         ("tracking.backend", config.tracking.backend, (None, "swanlab")),
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]
     for number, source in enumerate(config.data.sources):
-        fixed.append((f"data.sources[{number}].format", source.format, sources.FORMATS))
+        formats = sources.FORMATS if config.stage == "pretrain" else (*chat.FORMATS, "docstrings")
+        fixed.append((f"data.sources[{number}].format", source.format, formats))
         fixed.append((f"data.sources[{number}].document", source.document, DOCUMENTS))
     for name, value, allowed in fixed:
         if value not in allowed:

@@ -80,6 +80,7 @@ def collator(config: Config, model: Any) -> Collator:
         ValueError: documents are to be isolated, and the model takes no positions.
     """
     isolate = config.data.isolate_documents
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
     if isolate and "position_ids" not in inspect.signature(model.forward).parameters:
         raise ValueError(
             f"data.isolate_documents=true: {type(model).__name__} takes no position_ids, by which documents are kept "

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainyard.data import plans, sources
+from trainyard.data import chat, plans, sources
 from trainyard.data import tokenizer as tokenizer_files
 from trainyard.data.store import TokenStore
 from trainyard.rundir import read_json
 from trainyard.schema import ARCHITECTURE, Config
+
+KNOWN = (*sources.FORMATS, *chat.FORMATS, "docstrings")
 
 
 def source_problems(config: Config) -> Iterator[str]:
@@ -17,7 +19,7 @@ def source_problems(config: Config) -> Iterator[str]:
     if not config.data.sources:
         yield "data.sources=[]: name at least one, as data.sources=[{path: corpus.jsonl, format: jsonl}]"
     for source in config.data.sources:
-        if source.format in sources.FORMATS and source.format != "hub":
+        if source.format in KNOWN and sources.container(source) != "hub":
             try:
                 sources.files(source)
             except sources.DataError as error:

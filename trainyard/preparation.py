@@ -131,15 +131,16 @@ def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> N
     store = prepare.read_summary(prepared.store)
     screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
     table = Table("prepared", "", show_header=False)
-    for key in ("documents", "held_out", "rejected", "tokens", "bytes_per_token", "sequences", "tail"):
+    rows = ("documents", "held_out", "rejected", "cut", "dropped", "tokens", "learned_tokens", "bytes_per_token")
+    for key in (key for key in (*rows, "sequences", "tail") if key in summary):
         table.add_row(key.replace("_", " "), f"{summary[key]:,}")
     table.add_row("fill", f"{summary['fill']:.2%}")
     table.add_row("seconds", f"{summary['seconds']:,.1f} ({summary['mb_per_s']:,.1f} MB/s)")
     screen.print(table)
-    rows = prepare.histogram(prepared)
+    counts = prepare.histogram(prepared)
     bars = Table("tokens per document", "documents", "", box=None)
-    most = max(count for _, count in rows)
-    for bound, count in rows:
+    most = max(count for _, count in counts)
+    for bound, count in counts:
         bars.add_row(
             f"{bound // 2 + 1:,} to {bound:,}" if bound > 1 else "1", f"{count:,}", "█" * -(-40 * count // most)
         )

@@ -21,6 +21,7 @@ from trainyard.schema import Config
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=2, help="sequences to show (default 2)")
     parser.add_argument("--start", type=int, default=0, help="position in the order of the training (default 0)")
+    parser.add_argument("--html", metavar="FILE", help="write the same, in colour, for a browser")
     parser.add_argument("--json", action="store_true", help="one JSON object per sequence, on standard output")
 
 
@@ -35,6 +36,7 @@ class Piece:
     length: int
     document_length: int
     ids: list[int]
+    learned: list[bool]
 
     def title(self) -> str:
         where = f"document {self.document:,} of {self.source}"
@@ -57,13 +59,13 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     tokenizer = tokenizers.load(prepared.tokenizer, trust_remote_code=config.model.trust_remote_code)
     positions = np.arange(arguments.start, arguments.start + arguments.count)
     collator = Collator(config.data.block_size, config.data.isolate_documents)
-    output = Console(highlight=False, soft_wrap=True)
+    output = Console(highlight=False, soft_wrap=True, record=bool(arguments.html))
     for position, index in zip(positions, sample_indices(positions, len(dataset), config.run.seed), strict=True):
         sample = dataset[index]
         batch = {name: tensor[0].tolist() for name, tensor in collator([sample]).items()}
         pieces = _pieces(dataset.store, dataset.plan.pieces(int(index)), config)
         if arguments.json:
-            described = [vars(piece) | {"ids": None} for piece in pieces]
+            described = [{k: v for k, v in vars(piece).items() if k not in ("ids", "learned")} for piece in pieces]
             print(json.dumps({"position": int(position), "sequence": int(index), **batch, "pieces": described}))
             continue
         learned = sum(label >= 0 for label in batch["labels"][1:])
@@ -76,26 +78,44 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
             _show(output, tokenizer, piece, isolated=config.data.isolate_documents, inner=number > 0)
         if filling := config.data.block_size - len(sample["input_ids"]):
             output.print(Text(f"── {filling:,} places of filling, not learned", style="dim"))
+    if arguments.html:
+        output.save_html(arguments.html)
     return 0
 
 
 def _show(output: Console, tokenizer: Any, piece: Piece, *, isolated: bool, inner: bool) -> None:
     sees = "attention starts anew" if isolated else "sees what is before it"
-    output.print(Text(f"── {piece.title()}" + (f"; {sees}" if inner else ""), style="bold cyan"))
-    output.print(_spelled(tokenizer, piece.ids))
+    title = piece.title() + (f", {sum(piece.learned):,} of them learned" if not all(piece.learned) else "")
+    output.print(Text(f"── {title}" + (f"; {sees}" if inner else ""), style="bold cyan"))
+    output.print(_spelled(tokenizer, piece, marked=not output.is_terminal))
 
 
-def _spelled(tokenizer: Any, ids: list[int]) -> Text:
-    """The tokens as text, special ones set off."""
+def _spelled(tokenizer: Any, piece: Piece, *, marked: bool) -> Text:
+    """The tokens as text, every second one shaded, special ones set off.
+
+    Where only some are learned these are green and, if `marked`, stand between ⟦ and ⟧ for want of colours.
+    """
     text = Text()
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-    begin = 0
-    for place, token in enumerate([*ids, None]):
-        if token is None or token in special:
-            text.append(tokenizer.decode(ids[begin:place]))
-            begin = place + 1
-        if token is not None and token in special:
-            text.append(tokenizer.convert_ids_to_tokens(token), style="black on yellow")
+    partly = not all(piece.learned)
+    pending: list[int] = []
+    before = False
+    for number, (token, learned) in enumerate(zip([*piece.ids, -1], [*piece.learned, False], strict=True)):
+        if partly and marked and learned != before:
+            text.append("⟦" if learned else "⟧")
+        before = learned
+        if token in special:
+            colour = "green" if partly and learned else "yellow"
+            text.append(tokenizer.convert_ids_to_tokens(token), style=f"black on {colour}")
+        elif token >= 0:
+            pending.append(token)
+            shown = tokenizer.decode(pending)
+            following = piece.ids[number + 1 : number + 2]
+            if shown.endswith("\ufffd") and len(pending) < 4 and following and following[0] not in special:
+                continue  # the first bytes of a character
+            shade = " on grey15" if number % 2 else ""
+            text.append(shown, style=f"green{shade}" if partly and learned else shade.strip())
+            pending = []
     return text
 
 
@@ -108,5 +128,7 @@ def _pieces(store: TokenStore, spans: list[tuple[int, int]], config: Config) -> 
         length = int(store.lengths[document])
         source = config.data.sources[int(np.searchsorted(bounds, document, side="right"))].path
         first = start - (int(ends[document]) - length)
-        result.append(Piece(document, source, first, stop - start, length, store.read(start, stop).tolist()))
+        ids = store.read(start, stop).tolist()
+        learned = store.read(start, stop, "loss_mask").astype(bool).tolist() if store.masked else [True] * len(ids)
+        result.append(Piece(document, source, first, stop - start, length, ids, learned))
     return result

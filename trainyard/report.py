@@ -26,9 +26,16 @@ def finished(run_dir: RunDir, status: dict[str, Any]) -> str:
     lines += [
         f"  {'model':14} {model}",
         f"  {'dashboard':14} bash launch/dashboard.sh {_short(run_dir.path.parent.parent)}",
-        f"  {'train it on':14} bash launch/pretrain.sh model.path={model} trainer.learning_rate=1e-3",
+        f"  {'next':14} {_next(run_dir, model)}",
     ]
     return "\n".join(lines)
+
+
+def _next(run_dir: RunDir, model: str) -> str:
+    """The command that one would try now."""
+    if run_dir.path.parent.name == "sft":
+        return f"python -m trainyard chat {model}"
+    return f"bash launch/sft.sh model.path={model}"
 
 
 def failure(run_dir: RunDir, code: int) -> str:

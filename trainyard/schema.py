@@ -73,9 +73,11 @@ class SourceConfig:
     path: str
     """File, glob (** crosses folders) or directory; for format hub a dataset id or a local dataset directory."""
     format: str
-    """text, jsonl, json, parquet or hub. Files may be compressed (.gz, .zst)."""
-    columns: list[str] | None = None
-    """The column that holds the text. None: `text`, or the only column of strings in the first row."""
+    """For pretraining text, jsonl, json, parquet or hub; for fine-tuning alpaca, sharegpt, messages, prompt_completion
+    or docstrings, in files of JSON, JSON lines or Parquet, or on the hub. Files may be compressed (.gz, .zst)."""
+    columns: Any = None
+    """For pretraining a list of the column that holds the text; None: `text`, or the only column of strings in the
+    first row. For conversations other names of the format's columns, as {instruction: question, output: answer}."""
     document: str = "line"
     """For format text, what a document is: line, paragraph (lines up to a blank one) or file."""
     weight: float | None = None
@@ -97,6 +99,9 @@ class DataConfig:
     packing: str = "concat"
     """concat: the documents, each closed by end-of-text, follow one another and are cut every block_size tokens.
     best_fit: documents are packed so that none is cut that fits into a block. padded: one document per sequence."""
+    truncation: str = "back"
+    """For conversations longer than block_size. back: the first exchanges that fit are kept. front: the last ones, and
+    the system message. answer: the first block_size tokens, an answer cut. drop: none of it."""
     isolate_documents: bool = False
     """Documents in one sequence do not attend to each other, nor does the end of one predict the next."""
     eval_fraction: float = 0.02
@@ -105,6 +110,14 @@ class DataConfig:
     """Close every document by the tokenizer's end-of-text token."""
     allow_special_tokens: bool = False
     """Let text that spells a special token, as <|endoftext|>, become that token. False: it stays plain text."""
+    chat_template: str | None = None
+    """For conversations: chatml, plain, or a file with a Jinja template. None: the tokenizer's own."""
+    template_variables: dict[str, Any] = field(default_factory=dict)
+    """Given to the chat template, as {enable_thinking: false}."""
+    learn: str = "all"
+    """all: every answer of a conversation is learned. last: the last one."""
+    train_on_prompt: bool = False
+    """Learn every token of a conversation, whoever said it."""
     max_document_mb: float = 50.0
     """A longer document, in millions of bytes, is bad input: most often a file that was read in the wrong format."""
     on_error: str = "stop"
@@ -165,6 +178,21 @@ class DeepSpeedConfig:
 
 
 @dataclass(kw_only=True)
+class PeftConfig:
+    """Adapters of the peft library."""
+
+    method: str | None = None
+    """lora, or None: every parameter is trained."""
+    r: int = 8
+    """Rank of the adapters."""
+    alpha: int = 16
+    """Their scale: what they add is multiplied by alpha / r."""
+    dropout: float = 0.0
+    target_modules: Any = "all-linear"
+    """Names of layers, a regular expression, or all-linear: every linear layer but the output."""
+
+
+@dataclass(kw_only=True)
 class TrackingConfig:
     backend: str | None = "swanlab"
     """swanlab, or None for metrics.jsonl alone."""
@@ -194,7 +222,7 @@ class LaunchConfig:
 @dataclass(kw_only=True)
 class Config:
     stage: str
-    """pretrain."""
+    """pretrain or sft."""
     paths: PathsConfig = field(default_factory=PathsConfig)
     run: RunConfig = field(default_factory=RunConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -202,5 +230,6 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clean_env, make_documents
 
-TABLE = re.findall(r"^\| [^|]+ \| `(bash launch/pretrain\.sh[^`]*)` \|$", (ROOT / "README.md").read_text(), re.M)
+TABLE = re.findall(
+    r"^\| [^|]+ \| `(bash launch/(?:pretrain|sft)\.sh[^`]*)` \|$", (ROOT / "README.md").read_text(), re.M
+)
 SHORT = (
     "trainer.max_steps=2 trainer.eval_steps=2 trainer.save_steps=2 trainer.eval_on_start=false data.eval_fraction=0.005"
 )
@@ -37,6 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = "".join(json.dumps({"text": text}) + "\n" for text in make_documents(200))
     (place / "corpus" / "part.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (place / "notes.txt").write_text("\n\n".join(make_documents(200, seed=1)))
+    turns = [{"role": "user", "content": "say it"}, {"role": "assistant", "content": "it"}]
+    (place / "chats.jsonl").write_text((json.dumps({"messages": turns}) + "\n") * 400)
     (place / "path" / "to").mkdir(parents=True)
     (place / "path" / "to" / "tokenizer").symlink_to(place / "outputs" / "pretrain" / "default" / "model")
     (place / "ds_configs").symlink_to(ROOT / "ds_configs")

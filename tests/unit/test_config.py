@@ -16,13 +16,16 @@ def problems(*overrides: str) -> list[str]:
     return caught.value.problems
 
 
+CHAT_DATA = ("stdlib_chat", "belle", "alpaca_gpt4_zh")
+
+
 def test_every_group_option_composes() -> None:
     options = [(group.name, file.stem) for group in (ROOT / "conf").iterdir() for file in group.glob("*.yaml")]
     assert len(options) >= 15
     for group, name in options:
         extra = ["model.path=gpt2"] if name == "from_path" else []
-        config = compose("pretrain", [f"{group}={name}", *extra])
-        assert config.stage == "pretrain"
+        stage = "sft" if group == "peft" or name in CHAT_DATA or name.startswith("sft_") else "pretrain"
+        assert compose(stage, [f"{group}={name}", *extra]).stage == stage
 
 
 def test_experiments_carry_the_command_that_runs_them() -> None:
@@ -30,7 +33,8 @@ def test_experiments_carry_the_command_that_runs_them() -> None:
     assert len(files) >= 5
     for file in files:
         text = file.read_text()
-        assert f"bash launch/pretrain.sh experiment={file.stem}" in text
+        stage = "sft" if file.stem.startswith("sft_") else "pretrain"
+        assert f"bash launch/{stage}.sh experiment={file.stem}" in text
         assert text.startswith("# @package _global_\n")
 
 

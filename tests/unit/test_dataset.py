@@ -12,7 +12,8 @@ from trainyard.data.dataset import IGNORE, Collator, Sample
 
 def sample(*segments: list[int]) -> Sample:
     ids = np.array([token for segment in segments for token in segment], dtype=np.int64)
-    return Sample(input_ids=ids, segments=np.array([len(segment) for segment in segments], dtype=np.int64))
+    lengths = np.array([len(segment) for segment in segments], dtype=np.int64)
+    return Sample(input_ids=ids, segments=lengths, learned=np.ones(len(ids), dtype=bool))
 
 
 def test_a_short_sequence_is_filled_up_and_not_learned() -> None:

@@ -121,7 +121,7 @@ def test_a_backend_that_differs_on_the_sample_is_not_taken(tokenizer: Any, monke
     def off_by_one(texts: list[str]) -> Tokens:
         return Tokens.join([other.encode(text[1:]).ids for text in texts])
 
-    monkeypatch.setattr("trainyard.data.encoder._gigatoken", lambda tokenizer: off_by_one)
+    monkeypatch.setattr("trainyard.data.encoder._gigatoken", lambda *_: off_by_one)
     encoder = TextEncoder(tokenizer, ["some text"])
     assert encoder.name == "tokenizers"
     assert encoder.reason == "gigatoken gives other ids on this corpus, first on 'some text'"
@@ -141,7 +141,7 @@ def test_gigatoken_starts_anew_before_its_cache_grows_too_large(
 ) -> None:
     made: list[int] = []
     inner = encoders._gigatoken
-    monkeypatch.setattr(encoders, "_gigatoken", lambda tokenizer: made.append(1) or inner(tokenizer))
+    monkeypatch.setattr(encoders, "_gigatoken", lambda *given: made.append(1) or inner(*given))
     monkeypatch.setattr(encoders, "RENEW_CHARACTERS", 100)
     encoder = Encoder(tokenizer, TEXTS, DATA)
     for _ in range(6):

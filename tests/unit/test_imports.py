@@ -4,14 +4,14 @@ import sys
 
 from conftest import ROOT
 
-HYDRA_USERS = {"trainyard/controller.py", "trainyard/config.py", "trainyard/__main__.py", "pretrain/__main__.py"}
+HYDRA_USERS = {"trainyard/controller.py", "trainyard/config.py", "trainyard/__main__.py"}
 DATA_MAY_IMPORT = {"trainyard.data", "trainyard.schema"}
 
 
 def imports() -> dict[str, set[str]]:
     """Every module that each file imports, at any depth of the file."""
     found: dict[str, set[str]] = {}
-    for package in ("trainyard", "pretrain"):
+    for package in ("trainyard", "pretrain", "sft"):
         for file in (ROOT / package).rglob("*.py"):
             names: set[str] = set()
             for node in ast.walk(ast.parse(file.read_text())):

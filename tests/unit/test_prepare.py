@@ -11,7 +11,7 @@ import pytest
 from conftest import make_documents
 
 from pretrain.encode import Encoder
-from trainyard.data import fingerprint, parts, plans, prepare
+from trainyard.data import fingerprint, part, plans, prepare
 from trainyard.data import tokenizer as tokenizers
 from trainyard.data.dataset import open_datasets
 from trainyard.data.prepare import Prepared, Request, Share
@@ -368,7 +368,7 @@ def test_the_first_ten_bad_documents_are_named(tmp_path: Path) -> None:
         run(request)
     problems = caught.value.problems
     assert [problem.split(": ")[0].rsplit(":", 1)[1] for problem in problems[:10]] == [str(n) for n in range(6, 16)]
-    assert problems[10:] == ["there may be more", parts.ADVICE]
+    assert problems[10:] == ["there may be more", part.ADVICE]
     few = request_for(tmp_path / "out", bad_corpus(tmp_path / "few.jsonl", 5, 2))
     with pytest.raises(DataError) as caught:
         run(few)

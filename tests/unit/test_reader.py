@@ -20,7 +20,7 @@ def read(path: Path, form: str, *, part_bytes: int = 1 << 20, limit: int = 10_00
     """The documents of a source in order; a rejected one as `! place: reason`."""
     source = SourceConfig(path=str(path), format=form, **options)  # type: ignore[arg-type]
     reader = Reader(source, limit)
-    found = [document for piece in pieces(0, source, part_bytes) for document in reader(piece)]
+    found = [document for piece in pieces(0, source, part_bytes) for _, document in reader(piece)]
     return [f"! {document}" if isinstance(document, Rejected) else document for document in found]
 
 
@@ -114,7 +114,7 @@ def test_a_bad_line_is_named_and_those_around_it_are_read(
 def test_a_bad_line_keeps_how_it_begins(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_bytes(b'{"text": "\xe8\xaf\xad" 1}\n')
     source = SourceConfig(path=str(tmp_path / "bad.jsonl"), format="jsonl")
-    (bad,) = Reader(source, 1000)(next(pieces(0, source, 1000)))
+    ((_, bad),) = Reader(source, 1000)(next(pieces(0, source, 1000)))
     assert isinstance(bad, Rejected)
     assert (bad.number, bad.unit, bad.text) == (1, "line", '{"text": "语" 1}')
 

@@ -11,20 +11,20 @@ from trainyard.config import compose
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"`((?:bash|python) [^`]+)`", README) + re.findall(r"^((?:bash|python) .*)$", README, re.M)
-PRETRAIN = [command for command in COMMANDS if command.startswith("bash launch/pretrain.sh")]
-OTHERS = sorted(set(COMMANDS) - set(PRETRAIN))
+TRAINING = [command for command in COMMANDS if command.startswith(("bash launch/pretrain.sh", "bash launch/sft.sh"))]
+OTHERS = sorted(set(COMMANDS) - set(TRAINING))
 
 
 def test_the_commands_were_found() -> None:
-    assert len(PRETRAIN) > 20
-    assert "bash launch/pretrain.sh" in PRETRAIN
+    assert len(TRAINING) > 30
+    assert {"bash launch/pretrain.sh", "bash launch/sft.sh"} <= set(TRAINING)
 
 
-@pytest.mark.parametrize("command", sorted(set(PRETRAIN)))
-def test_pretrain_commands_compose(command: str, in_root: None) -> None:
+@pytest.mark.parametrize("command", sorted(set(TRAINING)))
+def test_training_commands_compose(command: str, in_root: None) -> None:
+    stage = Path(shlex.split(command)[1]).stem
     overrides = [word for word in shlex.split(command)[2:] if not word.startswith("-")]
-    config = compose("pretrain", [word for word in overrides if word != "job"])
-    assert config.stage == "pretrain"
+    assert compose(stage, [word for word in overrides if word != "job"]).stage == stage
 
 
 @pytest.mark.parametrize("command", OTHERS)

@@ -23,6 +23,8 @@ class Sample(TypedDict):
     """Token ids, shape [length], length <= block_size."""
     segments: npt.NDArray[np.int64]
     """Lengths of the pieces of documents that the sequence is made of, in order; they add up to its length."""
+    learned: npt.NDArray[np.bool_]
+    """Which of the tokens are learned, shape [length]."""
 
 
 class TokenDataset(Dataset[Sample]):
@@ -37,13 +39,16 @@ class TokenDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         pieces = self.plan.pieces(int(index))
-        lengths = np.array([stop - start for start, stop in pieces], dtype=np.int64)
-        ids = np.empty(int(lengths.sum()), dtype=np.int64)
+        segments = self.plan.segments(int(index))
+        ids = np.empty(int(segments.sum()), dtype=np.int64)
+        learned = np.ones(len(ids), dtype=bool)
         at = 0
         for start, stop in pieces:
             ids[at : at + stop - start] = self.store.read(start, stop)
+            if self.store.masked:
+                learned[at : at + stop - start] = self.store.read(start, stop, "loss_mask")
             at += stop - start
-        return Sample(input_ids=ids, segments=lengths)
+        return Sample(input_ids=ids, segments=segments, learned=learned)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Collator:
     """Makes a micro batch of samples: `input_ids` and `labels`, int64 of shape [len(samples), block_size].
 
     A sequence shorter than block_size is filled up on the right with id 0 and labels -100. Attention is causal, so
-    no real token sees the filling, and no attention mask is needed. `labels` are the ids themselves; models shift them.
+    no real token sees the filling, and no attention mask is needed. `labels` are the ids that are learned, and -100 for
+    the others; models shift them.
 
     With `isolate` the pieces of a sequence do not see each other. `position_ids` start from 0 in every piece, which is
     how transformers knows packed sequences when there is no attention mask, and the label of a piece's first token,
@@ -75,7 +81,8 @@ class Collator:
         positions = np.zeros(shape, np.int64)
         for row, sample in enumerate(samples):
             ids, segments = sample["input_ids"], sample["segments"]
-            input_ids[row, : len(ids)] = labels[row, : len(ids)] = ids
+            input_ids[row, : len(ids)] = ids
+            labels[row, : len(ids)] = np.where(sample["learned"], ids, IGNORE)
             if self.isolate:
                 starts = np.cumsum(segments) - segments
                 labels[row, starts] = IGNORE
@@ -87,7 +94,8 @@ class Collator:
         input_ids = np.concatenate([np.empty(0, np.int64), *(sample["input_ids"] for sample in samples)])
         segments = np.concatenate([np.empty(0, np.int64), *(sample["segments"] for sample in samples)])
         ends = np.cumsum(segments)
-        labels = input_ids.copy()
+        learned = np.concatenate([np.empty(0, bool), *(sample["learned"] for sample in samples)])
+        labels = np.where(learned, input_ids, IGNORE)
         labels[ends - segments] = IGNORE
         bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
         longest = int(segments.max(initial=0))

@@ -37,17 +37,31 @@ class TextEncoder:
         reason: why that one.
     """
 
-    def __init__(self, tokenizer: Any, sample: Sequence[str], *, allow_special: bool = False, fast: bool = True):
-        """`sample` is the start of the corpus; `fast=False` asks for the reference backend."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        sample: Sequence[str],
+        *,
+        allow_special: bool = False,
+        fast: bool = True,
+        surround: bool = True,
+    ):
+        """
+        Args:
+            sample: the start of the corpus, on which gigatoken is proved.
+            allow_special: let text that spells a special token become that token.
+            fast: try gigatoken; otherwise the reference backend is used.
+            surround: put around a text what the tokenizer does, as a begin-of-text token.
+        """
         self._control = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=bool)
         if not allow_special:
             self._control[list({*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()})] = True
-        self._reference = _reference(tokenizer, allow_special)
+        self._reference = _reference(tokenizer, allow_special, surround)
         self._fast: Backend | None = None
         self.name = "tokenizers" if getattr(tokenizer, "backend_tokenizer", None) is not None else "transformers"
         self.reason = "asked for"
         self._draw = random.Random(0)
-        self._make_fast = partial(_gigatoken, tokenizer)
+        self._make_fast = partial(_gigatoken, tokenizer, surround)
         self._seen = 0
         if fast:
             self._adopt_fast(sample)
@@ -115,24 +129,26 @@ def _split(tokens: Tokens) -> list[npt.NDArray[np.uint32]]:
     return np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1]) if len(tokens.lengths) else []
 
 
-def _reference(tokenizer: Any, allow_special: bool) -> Backend:
+def _reference(tokenizer: Any, allow_special: bool, surround: bool) -> Backend:
     if getattr(tokenizer, "backend_tokenizer", None) is None:  # a tokenizer written in Python
-        return lambda texts: Tokens.join(tokenizer(texts, split_special_tokens=not allow_special)["input_ids"])
+        switches = {"split_special_tokens": not allow_special, "add_special_tokens": surround}
+        return lambda texts: Tokens.join(tokenizer(texts, **switches)["input_ids"])
     # A copy, because every call of the tokenizer sets the switches of its own backend again.
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.encode_special_tokens = not allow_special
     backend.no_truncation()
     backend.no_padding()
-    return lambda texts: Tokens.join([encoding.ids for encoding in backend.encode_batch_fast(texts)])
+    encode = backend.encode_batch_fast
+    return lambda texts: Tokens.join([encoding.ids for encoding in encode(texts, add_special_tokens=surround)])
 
 
-def _gigatoken(tokenizer: Any) -> Backend:
+def _gigatoken(tokenizer: Any, with_surroundings: bool = True) -> Backend:
     """gigatoken with what the tokenizer's post-processor puts around a text, as a begin-of-text token."""
     import gigatoken
 
     encoder = gigatoken.Tokenizer(tokenizer)
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
+    whole = tokenizer("a", add_special_tokens=with_surroundings)["input_ids"]
     first = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
     before, after = whole[:first], whole[first + len(bare) :]
 

@@ -19,6 +19,9 @@ from trainyard.schema import DataConfig, SourceConfig
 STORE_FORMAT = 3
 """Raise it when the same inputs would give another store."""
 
+CONVERSATION = ("chat_template", "template_variables", "learn", "train_on_prompt")
+"""Settings that change the tokens or the mask of a conversation."""
+
 _NOT_READING = ("path", "weight", "epochs")
 """Settings of a source that do not change what is read from it."""
 
@@ -30,7 +33,8 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
         DataError: files that are not there or cannot be read; a hub that does not answer.
     """
     cache = DigestCache(cache_file)
-    parts: list[Any] = [STORE_FORMAT, stage, data.end_of_text, data.allow_special_tokens, data.max_document_mb]
+    decisive = {"pretrain": ("end_of_text", "allow_special_tokens"), "sft": CONVERSATION}[stage]
+    parts: list[Any] = [STORE_FORMAT, stage, data.max_document_mb, *(getattr(data, name) for name in decisive)]
     for source in data.sources:
         how = {key: value for key, value in asdict(source).items() if key not in _NOT_READING}
         if sources.is_remote(source):

@@ -15,34 +15,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import xxhash
-
 from trainyard.data.encoder import BackendMismatchError
-from trainyard.data.reader import Reader, Rejected
+from trainyard.data.part import PartWriter, Rejections, batches
+from trainyard.data.reader import Reader
 from trainyard.data.sources import DataError, Piece
 from trainyard.data.store import ArrowWriter
 from trainyard.data.tokens import Tokens
 from trainyard.schema import DataConfig
 
-BATCH_CHARACTERS = 4_000_000
-ADVICE = "correct such documents, or leave them out with data.on_error=skip"
-SHOWN = 10
-"""Bad documents that are named before a preparation stops."""
 _POLL_S = 0.1
 
 
 class Encoder(Protocol):
-    """Texts to tokens; `name` is the backend and `reason` why it was chosen."""
+    """Documents to tokens; `name` is the backend and `reason` why it was chosen."""
 
     name: str
     reason: str
 
-    def __call__(self, texts: list[str]) -> Tokens: ...
+    def __call__(self, documents: list[Any]) -> Tokens: ...
 
 
 class MakeEncoder(Protocol):
-    def __call__(self, tokenizer: Any, sample: Sequence[str], data: DataConfig, *, fast: bool = True) -> Encoder: ...
+    def __call__(self, tokenizer: Any, sample: Sequence[Any], data: DataConfig, *, fast: bool = True) -> Encoder: ...
 
 
 Report = Callable[[int, int], None]
@@ -74,6 +68,8 @@ class Parts:
     tokenizer: Any
     make_encoder: MakeEncoder
     report: Report
+    masked: bool = False
+    """Do the documents come with a loss mask?"""
 
     def __post_init__(self) -> None:
         self._encoder: Encoder | None = None
@@ -155,42 +151,29 @@ class Parts:
         started = time.time()
         if self._encoder is not None and self._encoder.name == "gigatoken" and self.disproved.exists():
             self._encoder = None  # by another process
+        done = sum(size for n, size in enumerate(self._sizes) if n != number and self.description(n).exists())
         staging = self.directory / f".{self.name(number)}"
-        lengths: list[Any] = []
-        hashes: list[int] = []
-        rejected: list[Rejected] = []
-        counts = [0] * len(self.readers)
-        num_bytes = 0
-        done_before = sum(size for n, size in enumerate(self._sizes) if n != number and self.description(n).exists())
-        with ArrowWriter(staging, len(self.tokenizer)) as writer:
-            for texts, position in self._batches(self.parts[number], counts, rejected):
-                self._encoder = self._encoder or self._choose_encoder(texts)
-                tokens = self._encoder(texts)
-                raw = [text.encode("utf-8") for text in texts]
-                writer.add(tokens)
-                lengths.append(tokens.lengths.astype(np.uint32))
-                hashes += [xxhash.xxh3_64_intdigest(text) for text in raw]
-                num_bytes += sum(map(len, raw))
-                self.report(done_before + position, sum(self._sizes))
+        rejections = Rejections(stop=self.data.on_error == "stop")
+        with ArrowWriter(staging, len(self.tokenizer), masked=self.masked) as arrow:
+            writer = PartWriter(arrow, self.readers, rejections)
+            try:
+                for batch in batches(self.parts[number], self.readers, rejections):
+                    self._encoder = self._encoder or self._choose_encoder(batch.documents)
+                    writer.add(batch, self._encoder)
+                    self.report(done + batch.position, sum(self._sizes))
+            except DataError as error:
+                raise rejections.error(*error.problems) from error
         staging.rename(self.directory / self.name(number))
-        prefix = f"part-{number:05d}"
-        np.save(self.directory / f"{prefix}.lengths.npy", np.concatenate([*lengths, np.empty(0, np.uint32)]))
-        np.save(self.directory / f"{prefix}.hashes.npy", np.array(hashes, dtype=np.uint64))
-        lines = "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rejected)
-        (self.directory / f"{prefix}.rejected.jsonl").write_text(lines, encoding="utf-8", errors="backslashreplace")
-        described = {
-            "documents": counts,
-            "rejected": len(rejected),
-            "bytes": num_bytes,
+        described = writer.close(self.directory / f"part-{number:05d}") | {
             "tokenizer_backend": self._encoder.name if self._encoder else "none",
             "backend_reason": self._reason,
             "span": [started, time.time()],
         }
-        half = self.directory / f".{prefix}.json"
+        half = self.directory / f".part-{number:05d}.json"
         half.write_text(json.dumps(described), encoding="utf-8")
         half.rename(self.description(number))
 
-    def _choose_encoder(self, sample: list[str]) -> Encoder:
+    def _choose_encoder(self, sample: list[Any]) -> Encoder:
         """One that is right for this corpus. That gigatoken is not, whoever finds it out, is noted for all."""
         fast = not self.disproved.exists()
         encoder = self.make_encoder(self.tokenizer, sample, self.data, fast=fast)
@@ -198,41 +181,6 @@ class Parts:
             self.disproved.write_text(encoder.reason, encoding="utf-8")
         self._reason = encoder.reason if fast else self.disproved.read_text(encoding="utf-8")
         return encoder
-
-    def _batches(
-        self, pieces: list[Piece], counts: list[int], rejected: list[Rejected]
-    ) -> Iterator[tuple[list[str], int]]:
-        """Texts, and the bytes of the part that were read for them; counts documents by source, gathers bad ones.
-
-        Raises:
-            DataError: there are bad documents and data.on_error=stop; with the first ten of this part.
-        """
-        batch: list[str] = []
-        size = before = 0
-        stop = self.data.on_error == "stop"
-        try:
-            for piece in pieces:
-                reader = self.readers[piece.source]
-                for document in reader(piece):
-                    if isinstance(document, Rejected):
-                        rejected.append(document)
-                        if stop and len(rejected) == SHOWN:
-                            raise DataError("there may be more")
-                        continue
-                    counts[piece.source] += 1
-                    batch.append(document)
-                    size += len(document)
-                    if size >= BATCH_CHARACTERS:
-                        if not (stop and rejected):  # otherwise the rest is only looked at
-                            yield batch, before + reader.position
-                        batch, size = [], 0
-                before += piece.size
-            if stop and rejected:
-                raise DataError()
-        except DataError as error:
-            raise DataError(*map(str, rejected[:SHOWN]), *error.problems, *([ADVICE] if rejected else [])) from error
-        if batch:
-            yield batch, before
 
 
 @contextlib.contextmanager

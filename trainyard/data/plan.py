@@ -17,7 +17,7 @@ Integers = npt.NDArray[np.int64]
 _BLOCKS_AT_ONCE = 1 << 16
 """So many are cut in one go, which bounds what that takes beside the plan itself."""
 
-_ARRAYS = ("first", "starts", "lengths")
+_ARRAYS = ("first", "starts", "lengths", "joins")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Plan:
     """Tokens in all sequences."""
     tail: int = 0
     """Tokens after the last whole block of `concat`, the only ones of the documents that no sequence holds."""
+    joins: npt.NDArray[np.bool_] | None = None
+    """For each piece whether it goes on with the document of the piece before; None: none does."""
+    cut: int = 0
+    """Conversations that were shortened to fit."""
+    dropped: int = 0
+    """Conversations that were left out."""
 
     def __len__(self) -> int:
         return len(self.first) - 1
@@ -58,16 +64,26 @@ class Plan:
         starts, lengths = self.starts[span].tolist(), self.lengths[span].tolist()
         return [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
 
+    def segments(self, index: int) -> npt.NDArray[np.int64]:
+        """Tokens of each document in sequence `index`; they add up to its length."""
+        span = slice(int(self.first[index]), int(self.first[index + 1]))
+        lengths = np.array(self.lengths[span], dtype=np.int64)
+        if self.joins is None:
+            return lengths
+        return np.add.reduceat(lengths, np.flatnonzero(~self.joins[span]))
+
     def save(self, directory: Path, name: str) -> dict[str, Any]:
         """Writes the arrays as <name>-*.npy; returns what `load` wants to know beside them."""
         for array in _ARRAYS:
-            np.save(directory / f"{name}-{array}.npy", getattr(self, array))
-        return {"block_size": self.block_size, "num_tokens": self.num_tokens, "tail": self.tail}
+            if getattr(self, array) is not None:
+                np.save(directory / f"{name}-{array}.npy", getattr(self, array))
+        return {field: getattr(self, field) for field in ("block_size", "num_tokens", "tail", "cut", "dropped")}
 
     @classmethod
     def load(cls, directory: Path, name: str, described: dict[str, Any]) -> "Plan":
         """A saved plan, its arrays mapped into memory."""
-        arrays = {array: np.load(directory / f"{name}-{array}.npy", mmap_mode="r") for array in _ARRAYS}
+        files = {array: directory / f"{name}-{array}.npy" for array in _ARRAYS}
+        arrays: Any = {array: np.load(file, mmap_mode="r") for array, file in files.items() if file.exists()}
         return cls(**described, **arrays)
 
 

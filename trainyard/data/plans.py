@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import xxhash
 from trainyard.data.mixture import is_mixed, mix, split_documents
 from trainyard.data.plan import PACKINGS, Plan
 from trainyard.data.store import TokenStore
+from trainyard.data.truncation import Fitted, fit
 from trainyard.schema import DataConfig
 
 PLAN_FORMAT = 1
@@ -37,16 +39,24 @@ def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
         source_documents = [source["documents"] for source in store.summary["sources"]]
         training = mix(training, lengths, source_documents, data.sources, seed)
     cut = PACKINGS[data.packing]
+    if store.masked:
+        fitted = [fit(store, chosen, data.block_size, data.truncation) for chosen in (training, held_out)]
+        return Plans(*(each.expand(_pack(cut, each, data.block_size)) for each in fitted))
     return Plans(
         cut(starts[training], lengths[training], data.block_size, keep_tail=False),
         cut(starts[held_out], lengths[held_out], data.block_size, keep_tail=True),
     )
 
 
+def _pack(cut: Callable[..., Plan], fitted: Fitted, block_size: int) -> Plan:
+    """A plan whose pieces are conversations by number: none is longer than a block, so none is cut."""
+    return cut(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, block_size, keep_tail=True)
+
+
 def directory(store: Path, data: DataConfig, seed: int) -> Path:
     """Where the plans of these settings lie once they are saved."""
     shares = [[source.weight, source.epochs] for source in data.sources] + [seed] if is_mixed(data.sources) else []
-    decisive = [PLAN_FORMAT, data.packing, data.block_size, data.eval_fraction, shares]
+    decisive = [PLAN_FORMAT, data.packing, data.block_size, data.eval_fraction, data.truncation, shares]
     return store / "plans" / xxhash.xxh3_64_hexdigest(json.dumps(decisive).encode())
 
 

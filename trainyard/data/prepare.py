@@ -15,6 +15,7 @@ import xxhash
 
 from trainyard.data import fingerprint, plans, sources
 from trainyard.data import tokenizer as tokenizers
+from trainyard.data.chat import Conversation
 from trainyard.data.parts import MakeEncoder, Parts, Report, group, locked
 from trainyard.data.publish import check_rejected, publish
 from trainyard.data.reader import Reader
@@ -140,6 +141,11 @@ def summarize(prepared: Prepared, request: Request) -> dict[str, Any]:
     store = TokenStore(prepared.store)
     made = plans.load(plans.directory(prepared.store, request.data, request.seed))
     on_disk = sum(file.stat().st_size for file in prepared.store.iterdir() if file.is_file())
+    conversations = {}
+    if store.masked:
+        both = (made.train, made.held_out)
+        counted = {name: sum(getattr(plan, name) for plan in both) for name in ("cut", "dropped")}
+        conversations = {"learned_tokens": store.summary["learned_tokens"], **counted}
     return {
         "prepared": str(prepared.store),
         "documents": len(store),
@@ -150,6 +156,7 @@ def summarize(prepared: Prepared, request: Request) -> dict[str, Any]:
         "tail": made.train.tail,
         "bytes_per_token": round(on_disk / max(1, store.num_tokens), 4),
         **{key: store.summary[key] for key in ("rejected", "tokenizer_backend", "seconds", "mb_per_s")},
+        **conversations,
     }
 
 
@@ -179,7 +186,8 @@ def _parts(request: Request, store: Path, tokenizer: Any, make_encoder: MakeEnco
         if not store.is_dir():
             directory.mkdir(exist_ok=True)
     grouped = group(_pieces(request), _part_bytes(request))
-    return Parts(directory, grouped, request.data, _readers(request), tokenizer, make_encoder, report)
+    masked = request.stage != "pretrain"
+    return Parts(directory, grouped, request.data, _readers(request), tokenizer, make_encoder, report, masked)
 
 
 def _readers(request: Request) -> list[Reader]:
@@ -204,7 +212,11 @@ def _texts(request: Request) -> Iterator[str]:
     """The good documents, for the tokenizer's training; the bad ones are named when the parts are made."""
     readers = _readers(request)
     for piece in _pieces(request):
-        yield from (text for text in readers[piece.source](piece) if isinstance(text, str))
+        for _, document in readers[piece.source](piece):
+            if isinstance(document, str):
+                yield document
+            elif isinstance(document, Conversation):
+                yield "\n".join(message["content"] for message in document.messages)
 
 
 def _digest(request: Request) -> str:

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from trainyard.data.parts import ADVICE, SHOWN, Parts
+from trainyard.data.part import ADVICE, SHOWN
+from trainyard.data.parts import Parts
 from trainyard.data.reader import Rejected
 from trainyard.data.sources import DataError
-from trainyard.data.store import describe
+from trainyard.data.store import array_types, describe
 from trainyard.schema import DataConfig
-
-_COLUMNS = (("lengths", np.uint32), ("hashes", np.uint64))
 
 
 def check_rejected(directory: Path, rejected: int, documents: int, data: DataConfig) -> None:
@@ -49,7 +48,9 @@ def publish(parts: Parts, store: Path) -> None:
     check_rejected(parts.directory, sum(part["rejected"] for part in described), count, parts.data)
     if not count:
         raise DataError("data.sources hold no document: every file is empty")
-    lengths, hashes = (_joined(parts, name, dtype, count) for name, dtype in _COLUMNS)
+    for name, dtype in array_types(parts.masked).items():
+        _join(parts, name, dtype)
+    lengths = np.load(parts.directory / "lengths.npy", mmap_mode="r")
     bounds = np.cumsum(np.sum([part["documents"] for part in described], axis=0)).tolist()
     per_source = [
         {"documents": stop - start, "tokens": int(lengths[start:stop].sum(dtype=np.int64))}
@@ -68,23 +69,26 @@ def publish(parts: Parts, store: Path) -> None:
         "bytes": num_bytes,
         "sources": per_source,
     }
-    del lengths, hashes
-    describe(parts.directory, [parts.name(n) for n in numbers], len(parts.tokenizer), summary)
+    if parts.masked:
+        summary["learned_tokens"] = sum(part["learned_tokens"] for part in described)
+    names = [parts.name(n) for n in numbers]
+    describe(parts.directory, names, len(parts.tokenizer), summary, masked=parts.masked)
     parts.directory.rename(store)
     for leftover in [*store.glob("part-*"), store / "disproved.txt"]:
         leftover.unlink(missing_ok=True)
 
 
-def _joined(parts: Parts, name: str, dtype: Any, count: int) -> Any:
-    """One array of the parts' arrays, on disk, in the memory of one part."""
+def _join(parts: Parts, name: str, dtype: Any) -> None:
+    """Writes one array of the parts' arrays, in the memory of one part."""
+    files = [parts.directory / f"part-{number:05d}.{name}.npy" for number in range(len(parts.parts))]
+    count = sum(len(np.load(file, mmap_mode="r")) for file in files)
     joined = np.lib.format.open_memmap(parts.directory / f"{name}.npy", mode="w+", dtype=dtype, shape=(count,))
     at = 0
-    for number in range(len(parts.parts)):
-        part = np.load(parts.directory / f"part-{number:05d}.{name}.npy")
+    for file in files:
+        part = np.load(file)
         joined[at : at + len(part)] = part
         at += len(part)
     joined.flush()
-    return joined
 
 
 def _covered(spans: list[list[float]]) -> float:

@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainyard.data.sources import DataError, Piece, files, hub_rows
+from trainyard.data.chat import COLUMNS
+from trainyard.data.docstrings import conversations
+from trainyard.data.documents import Document, Fault, as_conversation, as_text, beginning, find_text_column, too_long
+from trainyard.data.sources import DataError, Piece, container, files, hub_rows
 from trainyard.data.streams import CHUNK, items, opened, parquet_file
 from trainyard.schema import SourceConfig
 
@@ -38,15 +41,8 @@ class Rejected(NamedTuple):
         return f"{self.file}{place}: {self.reason}"
 
 
-class _Fault(NamedTuple):
-    """Stands where a document should be."""
-
-    reason: str
-    text: str = ""
-
-
 _Found = Iterator[tuple[int | None, Any]]
-"""Numbers (of lines within the piece, or of rows) with a text, a row that has a column of text, or a _Fault."""
+"""Numbers (of lines within the piece, or of rows) with a text, a row that has a column of text, or a Fault."""
 
 
 class Reader:
@@ -60,14 +56,16 @@ class Reader:
     def __init__(self, source: SourceConfig, max_bytes: int, revision: str | None = None):
         """`max_bytes` is the longest line, file or text that counts as a document."""
         self.source, self.max_bytes, self.revision = source, max_bytes, revision
-        self.unit = "row" if source.format in ("parquet", "hub") else "line"
         self.position = 0
-        self.column = source.columns[0] if source.columns else None
-        if self.column is None and source.format != "text":
-            self.column = self._find_column()
+        self.column: str | None = None
+        self.fields: dict[str, str] = {}
+        if source.format in COLUMNS:
+            self.fields = {name: name for name in COLUMNS[source.format]} | dict(source.columns or {})
+        elif source.format not in ("text", "docstrings"):
+            self.column = source.columns[0] if source.columns else find_text_column(source.path, self._first_rows())
 
-    def __call__(self, piece: Piece) -> Iterator[str | Rejected]:
-        """The documents of a piece, in order.
+    def __call__(self, piece: Piece) -> Iterator[tuple[int | None, Document | Rejected]]:
+        """The documents of a piece, in order, each with its number in the piece, which `rejected` asks for.
 
         Raises:
             DataError: the rest of the piece cannot be read.
@@ -75,55 +73,40 @@ class Reader:
         self.position = 0
         try:
             for number, value in self._found(piece):
-                text = self._text(value)
-                if not isinstance(text, _Fault):
-                    yield text
-                    continue
-                if number is not None and self.unit == "line":
-                    number = _line_number(piece, number)
-                yield Rejected(piece.file, number, self.unit, text.reason, _beginning(text.text or value))
+                if self.fields:
+                    document = as_conversation(value, self.source.format, self.fields, self.max_bytes)
+                else:
+                    document = as_text(value, self.column, self.max_bytes)
+                if isinstance(document, Fault):
+                    yield number, self.rejected(piece, number, document.reason, document.text or value)
+                else:
+                    yield number, document
         except (OSError, EOFError, zlib.error) as error:  # a truncated gzip is an EOFError, a damaged one a zlib.error
             raise DataError(f"{piece.file}: {error}. What follows cannot be read") from error
 
+    def rejected(self, piece: Piece, number: int | None, reason: str, value: Any) -> Rejected:
+        """Names a document that was found at `number` of a piece."""
+        unit = "row" if container(self.source, piece.file) in ("parquet", "hub") else "line"
+        if number is not None and unit == "line":
+            number = _line_number(piece, number)
+        return Rejected(piece.file, number, unit, reason, beginning(value))
+
     def _found(self, piece: Piece) -> _Found:
-        if self.source.format == "hub":
+        kept = container(self.source, piece.file)
+        if kept == "hub":
             return self._hub(piece)
         if Path(piece.file).stat().st_size == 0:
-            return iter([(None, _Fault("the file is empty; remove it, or leave it out of data.sources"))])
-        if self.source.format == "text":
+            return iter([(None, Fault("the file is empty; remove it, or leave it out of data.sources"))])
+        if self.source.format == "docstrings":
+            return self._docstrings(piece)
+        if kept == "text":
             by_document = {"line": self._text_lines, "paragraph": self._paragraphs, "file": self._text_file}
             return by_document[self.source.document](piece)
-        return {"jsonl": self._jsonl, "json": self._json, "parquet": self._parquet}[self.source.format](piece)
-
-    def _text(self, value: Any) -> str | _Fault:
-        """The text of what was found, if there is one."""
-        if isinstance(value, _Fault):
-            return value
-        if self.column is not None:
-            if not isinstance(value, dict):
-                return _Fault(f"a document is an object with a text column, this is {_kind(value)}")
-            if self.column not in value:
-                return _Fault(f"no column {self.column!r}, only {', '.join(map(repr, value)) or 'none'}")
-            value = value[self.column]
-            if not isinstance(value, str):
-                return _Fault(f"column {self.column!r} must hold text, this is {_kind(value)}")
-        if not value or value.isspace():
-            return _Fault("an empty document")
-        try:
-            size = len(value) if value.isascii() else len(value.encode("utf-8"))
-        except UnicodeEncodeError as error:
-            return _Fault(f"half of a surrogate pair at character {error.start}, which is no text")
-        return value if size <= self.max_bytes else _Fault(self._too_long(size), value)
-
-    def _too_long(self, size: int) -> str:
-        return (
-            f"a document of {size / 1e6:.1f} MB is longer than data.max_document_mb={self.max_bytes / 1e6:g}; "
-            f"check the format in data.sources, split it, or raise the limit"
-        )
+        return {"jsonl": self._jsonl, "json": self._json, "parquet": self._parquet}[kept](piece)
 
     # ---- files of lines ----
 
-    def _lines(self, piece: Piece) -> Iterator[tuple[int, str | _Fault]]:
+    def _lines(self, piece: Piece) -> Iterator[tuple[int, str | Fault]]:
         """Lines with their numbers within the piece, from 0."""
         with opened(piece.file) as (stream, raw):
             if piece.start:
@@ -135,7 +118,7 @@ class Reader:
                     begin = line[:200]
                     while not line.endswith(b"\n") and (line := stream.readline(CHUNK)):
                         size += len(line)
-                    yield number, _Fault(self._too_long(size), begin.decode("utf-8", "replace"))
+                    yield number, Fault(too_long(size, self.max_bytes), begin.decode("utf-8", "replace"))
                 else:
                     yield number, _decoded(line.removeprefix(_BOM) if read == 0 else line)
                 read += size
@@ -144,7 +127,7 @@ class Reader:
 
     def _text_lines(self, piece: Piece) -> _Found:
         for number, line in self._lines(piece):
-            if isinstance(line, _Fault):
+            if isinstance(line, Fault):
                 yield number, line
             elif not line.isspace():  # a blank line is no document
                 yield number, line.rstrip("\r\n")
@@ -152,7 +135,7 @@ class Reader:
     def _paragraphs(self, piece: Piece) -> _Found:
         """Runs of lines that are not blank; one with a faulty line is left out whole."""
         lines: list[str] = []
-        fault: _Fault | None = None
+        fault: Fault | None = None
         first = size = 0
         for number, line in itertools.chain(self._lines(piece), [(-1, "\n")]):
             if isinstance(line, str) and line.isspace():
@@ -163,13 +146,13 @@ class Reader:
             first = number if not lines and fault is None else first
             if fault is not None:
                 continue
-            if isinstance(line, _Fault):
+            if isinstance(line, Fault):
                 fault, first = line, number
                 continue
             size += len(line)
             lines.append(line)
             if size > self.max_bytes:
-                fault, lines = _Fault(self._too_long(size), lines[0]), []
+                fault, lines = Fault(too_long(size, self.max_bytes), lines[0]), []
 
     def _text_file(self, piece: Piece) -> _Found:
         with opened(piece.file) as (stream, _):
@@ -178,17 +161,27 @@ class Reader:
                 yield None, _decoded(content.removeprefix(_BOM))
                 return
             size = len(content) + sum(len(block) for block in iter(lambda: stream.read(CHUNK), b""))
-            yield None, _Fault(self._too_long(size), content[:200].decode("utf-8", "replace"))
+            yield None, Fault(too_long(size, self.max_bytes), content[:200].decode("utf-8", "replace"))
+
+    def _docstrings(self, piece: Piece) -> _Found:
+        for _, source in self._text_file(piece):
+            if isinstance(source, Fault):
+                yield None, source
+                continue
+            try:
+                yield from ((line - 1, made) for line, made in conversations(_module(piece.file), source))
+            except (SyntaxError, ValueError, RecursionError) as error:
+                yield None, Fault(f"not Python source: {error}")
 
     def _jsonl(self, piece: Piece) -> _Found:
         for number, line in self._lines(piece):
-            if isinstance(line, _Fault):
+            if isinstance(line, Fault):
                 yield number, line
             elif not line.isspace():
                 try:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield number, _Fault(f"not valid JSON: {error}", line)
+                    yield number, Fault(f"not valid JSON: {error}", line)
 
     # ---- the other formats ----
 
@@ -204,12 +197,13 @@ class Reader:
         row = 0
         try:
             table = parquet_file(piece.file)
-            if self.column not in table.schema_arrow.names:
-                names = ", ".join(map(repr, table.schema_arrow.names))
-                raise DataError(f"{piece.file}: no column {self.column!r}, only {names}")
+            there = table.schema_arrow.names
+            wanted = [name for name in self.fields.values() if name in there] if self.fields else [self.column]
+            if not set(wanted) <= set(there):
+                raise DataError(f"{piece.file}: no column {self.column!r}, only {', '.join(map(repr, there))}")
             groups = list(range(piece.start, table.num_row_groups if piece.stop is None else piece.stop))
             row = sum(table.metadata.row_group(group).num_rows for group in range(piece.start))
-            for batch in table.iter_batches(batch_size=1024, row_groups=groups, columns=[self.column]):
+            for batch in table.iter_batches(batch_size=1024, row_groups=groups, columns=wanted):
                 for value in batch.to_pylist():
                     yield row, value
                     row += 1
@@ -232,28 +226,6 @@ class Reader:
 
     # ---- the text column ----
 
-    def _find_column(self) -> str:
-        """`text` if a row at the source's start has it, else the first row's only column of strings.
-
-        Raises:
-            DataError: there is neither.
-        """
-        first: dict[str, Any] | None = None
-        for row in itertools.islice(self._first_rows(), 100):
-            if isinstance(row, dict):
-                if "text" in row:
-                    return "text"
-                first = first or row
-        if first is None:
-            return "text"  # nothing to choose from: whatever is wrong is named where it is read
-        strings = [name for name, value in first.items() if isinstance(value, str)]
-        if len(strings) == 1:
-            return strings[0]
-        raise DataError(
-            f"{self.source.path}: no text column of strings among {', '.join(map(repr, first))}. "
-            f"Name it in data.sources, as columns: [<name>]"
-        )
-
     def _first_rows(self) -> Iterator[Any]:
         with contextlib.suppress(OSError, EOFError, zlib.error):  # named where it is read
             if self.source.format == "hub":
@@ -267,6 +239,11 @@ class Reader:
                     yield from (row for _, row in self._found(Piece(0, str(file))))
 
 
+def _module(file: str) -> str:
+    path = Path(file)
+    return path.parent.name if path.stem == "__init__" else path.stem
+
+
 def _line_number(piece: Piece, number: int) -> int:
     """The number in the file, from 1, of a line of a piece; the lines before the piece are counted only now."""
     left, before = piece.start, 0
@@ -277,17 +254,9 @@ def _line_number(piece: Piece, number: int) -> int:
     return before + number + 1
 
 
-def _decoded(content: bytes) -> str | _Fault:
+def _decoded(content: bytes) -> str | Fault:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 ({error.reason} at byte {error.start}); convert the file"
-        return _Fault(reason, content[:200].decode("utf-8", "replace"))
-
-
-def _beginning(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))[:200].rstrip()
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+        return Fault(reason, content[:200].decode("utf-8", "replace"))

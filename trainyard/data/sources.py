@@ -69,7 +69,24 @@ def _unreadable(file: Path) -> str | None:
 
 
 def is_remote(source: SourceConfig) -> bool:
-    return source.format == "hub" and not Path(source.path).expanduser().exists()
+    return container(source) == "hub" and not Path(source.path).expanduser().exists()
+
+
+def container(source: SourceConfig, file: str = "") -> str:
+    """How the rows of a source, or of one file of it, are kept: one of FORMATS.
+
+    Formats of conversations say what is in a row; what a file is, its name says: .json, .parquet, else lines of JSON. A
+    path that is neither there nor ends like a file is an id of the hub.
+    """
+    if source.format in FORMATS:
+        return source.format
+    if source.format == "docstrings":
+        return "text"
+    path = Path(file or source.path).expanduser()
+    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSED]
+    if not file and not suffixes and not _GLOB & set(source.path) and not path.exists():
+        return "hub"
+    return {".json": "json", ".parquet": "parquet"}.get(suffixes[-1] if suffixes else "", "jsonl")
 
 
 def pieces(number: int, source: SourceConfig, part_bytes: int, revision: str | None = None) -> Iterator[Piece]:
@@ -77,17 +94,17 @@ def pieces(number: int, source: SourceConfig, part_bytes: int, revision: str | N
 
     Lines and row groups are split apart; a compressed file, a JSON list and a document that is a file are not.
     """
-    if source.format == "hub":
+    if container(source) == "hub":
         shards = _count_shards(source, revision)
         yield from (Piece(number, source.path, shard, shards) for shard in range(shards))
         return
     for file in files(source):
-        size = file.stat().st_size
+        size, kept = file.stat().st_size, container(source, str(file))
         if size <= part_bytes or file.suffix in COMPRESSED:
             yield Piece(number, str(file), size=size)
-        elif source.format == "parquet":
+        elif kept == "parquet":
             yield from _row_groups(number, file, part_bytes)
-        elif source.format == "jsonl" or (source.format == "text" and source.document != "file"):
+        elif kept == "jsonl" or (source.format == "text" and source.document != "file"):
             with file.open("rb") as stream:
                 cuts = [0, *_cuts(stream, size, part_bytes, source.document == "paragraph"), size]
             yield from (Piece(number, str(file), a, b, b - a) for a, b in itertools.pairwise(cuts))

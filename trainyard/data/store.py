@@ -1,8 +1,9 @@
 """The token store: the token ids of all documents, flat, on disk once, read through memory maps without a copy.
 
 A store is a directory that `datasets.load_from_disk` opens: Arrow files with a row per document and the column
-`input_ids`, uint16 where the vocabulary fits and uint32 elsewhere. Beside them lie `lengths.npy` (uint32, tokens per
-document), `hashes.npy` (uint64, a hash of each document's text) and `summary.json`.
+`input_ids`, uint16 where the vocabulary fits and uint32 elsewhere, and for conversations `loss_mask`, uint8. Beside
+them lie `lengths.npy` (uint32, tokens per document), `hashes.npy` (uint64, a hash of each document's text) and
+`summary.json`; for conversations `cuts.npy` and `cut_counts.npy` too, the places at which each may be cut.
 """
 
 import bisect
@@ -24,8 +25,20 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
-def _features(dtype: np.dtype[Any]) -> dict[str, Any]:
-    return {"input_ids": {"feature": {"dtype": dtype.name, "_type": "Value"}, "_type": "List"}}
+def array_types(masked: bool) -> dict[str, Any]:
+    """The arrays beside the Arrow files, as <name>.npy."""
+    conversations = {"cuts": np.uint32, "cut_counts": np.uint32}
+    return {"lengths": np.uint32, "hashes": np.uint64} | (conversations if masked else {})
+
+
+def _columns(vocab_size: int, masked: bool) -> dict[str, np.dtype[Any]]:
+    return {"input_ids": token_dtype(vocab_size)} | ({"loss_mask": np.dtype(np.uint8)} if masked else {})
+
+
+def _features(columns: dict[str, np.dtype[Any]]) -> dict[str, Any]:
+    return {
+        name: {"feature": {"dtype": dtype.name, "_type": "Value"}, "_type": "List"} for name, dtype in columns.items()
+    }
 
 
 class ArrowWriter:
@@ -34,18 +47,23 @@ class ArrowWriter:
     The file is whole only after the writer was closed without an error.
     """
 
-    def __init__(self, path: Path, vocab_size: int):
-        self.dtype = token_dtype(vocab_size)
-        kind = pa.list_(pa.from_numpy_dtype(self.dtype))
-        metadata = {"huggingface": json.dumps({"info": {"features": _features(self.dtype)}})}
-        self._schema = pa.schema([pa.field("input_ids", kind)], metadata=metadata)
+    def __init__(self, path: Path, vocab_size: int, *, masked: bool = False):
+        self.masked = masked
+        self.columns = _columns(vocab_size, masked)
+        fields = [pa.field(name, pa.list_(pa.from_numpy_dtype(dtype))) for name, dtype in self.columns.items()]
+        metadata = {"huggingface": json.dumps({"info": {"features": _features(self.columns)}})}
+        self._schema = pa.schema(fields, metadata=metadata)
         self._file = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_stream(self._file, self._schema)
 
     def add(self, tokens: Tokens) -> None:
-        offsets = np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int32)
-        column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens.ids.astype(self.dtype)))
-        self._writer.write_batch(pa.record_batch([column], schema=self._schema))
+        offsets = pa.array(np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int32))
+        values = {"input_ids": tokens.ids, "loss_mask": tokens.loss_mask}
+        columns = [
+            pa.ListArray.from_arrays(offsets, pa.array(np.asarray(values[name], dtype)))
+            for name, dtype in self.columns.items()
+        ]
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema))
 
     def __enter__(self) -> "ArrowWriter":
         return self
@@ -58,7 +76,9 @@ class ArrowWriter:
         self._file.close()
 
 
-def describe(directory: Path, arrow_files: Sequence[str], vocab_size: int, summary: dict[str, Any]) -> None:
+def describe(
+    directory: Path, arrow_files: Sequence[str], vocab_size: int, summary: dict[str, Any], *, masked: bool = False
+) -> None:
     """Writes what makes a store of a directory that holds Arrow files, lengths.npy and hashes.npy."""
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in arrow_files],
@@ -70,7 +90,7 @@ def describe(directory: Path, arrow_files: Sequence[str], vocab_size: int, summa
         "_split": None,
     }
     _write_json(directory / "state.json", state)
-    _write_json(directory / "dataset_info.json", {"features": _features(token_dtype(vocab_size))})
+    _write_json(directory / "dataset_info.json", {"features": _features(_columns(vocab_size, masked))})
     _write_json(directory / "summary.json", summary)
 
 
@@ -83,12 +103,17 @@ class TokenStore:
         self.hashes: npt.NDArray[np.uint64] = np.load(directory / "hashes.npy", mmap_mode="r")
         self.summary: dict[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
         state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
-        self._chunks: list[npt.NDArray[Any]] = []
+        self._chunks: dict[str, list[npt.NDArray[Any]]] = {"input_ids": []}
         for entry in state["_data_files"]:
             table = pa.ipc.open_stream(pa.memory_map(str(directory / entry["filename"]))).read_all()
-            self._chunks += [_view(chunk.flatten()) for chunk in table.column(0).chunks]
-        sizes = np.array([len(chunk) for chunk in self._chunks], dtype=np.int64)
+            for name in table.column_names:
+                self._chunks.setdefault(name, []).extend(_view(chunk.flatten()) for chunk in table.column(name).chunks)
+        sizes = np.array([len(chunk) for chunk in self._chunks["input_ids"]], dtype=np.int64)
         self._chunk_starts: list[int] = [0, *np.cumsum(sizes).tolist()]
+        if self.masked:
+            self._cuts = np.load(directory / "cuts.npy", mmap_mode="r")
+            self._cut_counts = np.load(directory / "cut_counts.npy", mmap_mode="r")
+            self._cut_starts = np.cumsum(self._cut_counts, dtype=np.int64) - self._cut_counts
 
     def __len__(self) -> int:
         """Documents."""
@@ -98,13 +123,24 @@ class TokenStore:
     def num_tokens(self) -> int:
         return self._chunk_starts[-1]
 
-    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+    @property
+    def masked(self) -> bool:
+        """Is there a loss mask?"""
+        return "loss_mask" in self._chunks
+
+    def cuts(self, document: int) -> list[int]:
+        """The places at which a conversation may be cut, in tokens from its beginning, ascending."""
+        begin = int(self._cut_starts[document])
+        return self._cuts[begin : begin + int(self._cut_counts[document])].tolist()
+
+    def read(self, start: int, stop: int, column: str = "input_ids") -> npt.NDArray[Any]:
         """The tokens at [start, stop) of the flat store; a view of the mapped file unless they lie in two batches."""
+        chunks = self._chunks[column]
         chunk = bisect.bisect_right(self._chunk_starts, start) - 1
         parts = []
         while start < stop:
             base, end = self._chunk_starts[chunk], self._chunk_starts[chunk + 1]
-            parts.append(self._chunks[chunk][start - base : min(stop, end) - base])
+            parts.append(chunks[chunk][start - base : min(stop, end) - base])
             start, chunk = min(stop, end), chunk + 1
         return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.uint16)])
 

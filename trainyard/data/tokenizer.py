@@ -48,7 +48,7 @@ def local_files(path: str) -> list[Path]:
     return [file for file in sorted(directory.iterdir()) if file.is_file() and not NOT_TOKENIZER.fullmatch(file.name)]
 
 
-def load(path: str, *, trust_remote_code: bool = False) -> Any:
+def load(path: str, *, trust_remote_code: bool = False, chat_template: str | None = None) -> Any:
     """The tokenizer behind a directory or hub id.
 
     Raises:
@@ -63,6 +63,7 @@ def load(path: str, *, trust_remote_code: bool = False) -> Any:
         raise DataError(
             f"no tokenizer could be loaded from {path}: {reason} Set tokenizer.path to a directory or a hub id"
         ) from error
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"the tokenizer of {path} has no end-of-text token, which closes every document. "

@@ -1,6 +1,7 @@
 """Token ids of several documents as flat arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -8,12 +9,18 @@ import numpy.typing as npt
 
 
 class Tokens(NamedTuple):
-    """The ids of several documents, one after another."""
+    """The ids of several documents, one after another. The last three fields are for conversations."""
 
     ids: npt.NDArray[np.uint32]
     """All ids, flat."""
     lengths: npt.NDArray[np.int64]
     """Ids per document."""
+    loss_mask: npt.NDArray[np.uint8] | None = None
+    """For each id 1 if it is learned, else 0."""
+    cuts: Sequence[Sequence[int]] = ()
+    """For each document the places, counted in its ids, at which it may be cut; see template.Rendered."""
+    refused: Mapping[int, str] = MappingProxyType({})
+    """Documents that gave no ids, by their number in the call, with the reason; `lengths` leaves them out."""
 
     @classmethod
     def join(cls, documents: Sequence[Sequence[int]]) -> "Tokens":

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: the controller's entry, the worker, and conversations to ids."""
