@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from trainyard import checks, preparation, preview
+from trainyard import checks, dialogue, export, generation, preparation, preview
 from trainyard.config import ConfigError, compose
 from trainyard.data.sources import DataError
 from trainyard.devices import CPU
@@ -28,19 +28,28 @@ def main() -> int:
         verb.add_argument("stage", choices=STAGES)
         verb.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
         module.add_options(verb)
-        verb.set_defaults(run=module.run)
-    arguments, rest = parser.parse_known_args()  # overrides may stand behind options
-    if unknown := [word for word in rest if word.startswith("-")]:
+        verb.set_defaults(loose="overrides", run=module.run)
+    for name, module, summary, loose in (
+        ("generate", generation, "answer a prompt, or a file of prompts", "prompt"),
+        ("chat", dialogue, "talk with a model in the terminal", None),
+        ("export", export, "merge a LoRA adapter into its base model", None),
+    ):
+        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
+        module.add_options(verb)
+        verb.set_defaults(stage=None, loose=loose, run=module.run)
+    arguments, rest = parser.parse_known_args()  # what is not an option may stand behind options
+    if unknown := [word for word in rest if word.startswith("-") or not arguments.loose]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    arguments.overrides += rest
+    if rest:
+        getattr(arguments, arguments.loose).extend(rest)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that helpers are ended
     return _guarded(arguments)
 
 
 def _guarded(arguments: argparse.Namespace) -> int:
-    run: Callable[[Config, argparse.Namespace], int] = arguments.run
+    run: Callable[..., int] = arguments.run
     try:
-        return run(_config(arguments.stage, arguments.overrides), arguments)
+        return run(_config(arguments.stage, arguments.overrides), arguments) if arguments.stage else run(arguments)
     except (ConfigError, DataError) as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

@@ -23,6 +23,9 @@ from trainyard.schema import Config
 
 CONF_DIR = ROOT / "conf"
 
+OPEN = (r"model\.config", r"data\.template_variables")
+"""Settings that take any key."""
+
 
 class ConfigError(ValueError):
     """What is wrong with a request, every mistake in `problems`, each with the value, the rule and the fix."""
@@ -64,10 +67,10 @@ def with_implied(overrides: Sequence[str]) -> list[str]:
     """What users mean, in Hydra's grammar.
 
     `model.path=X` alone means that model, not the default group's architecture with X's weights. Epochs alone mean
-    epochs, whatever steps a group has. Any attribute may be set under model.config, where Hydra asks for ++ before a
-    key that the file does not have. What has been through here once is left as it is.
+    epochs, whatever steps a group has. Any key may be set under those of OPEN, where Hydra asks for ++ before a key
+    that the file does not have. What has been through here once is left as it is.
     """
-    result = ["++" + item if re.match(r"model\.config[.=]", item) else item for item in overrides]
+    result = ["++" + item if re.match(rf"({'|'.join(OPEN)})[.=]", item) else item for item in overrides]
     keys = {_key(override) for override in overrides}
     if "model.path" in keys and not keys & {"model", "experiment"}:
         result.insert(0, "model=from_path")
@@ -141,7 +144,7 @@ def _explain(stage: str, override: str, error: Exception) -> str:
     if key.startswith("trainer.") and key.removeprefix("trainer.") in MANAGED:
         return f"{override}: trainyard sets this itself; {MANAGED[key.removeprefix('trainer.')]}"
     known = [*_dotted(dataclasses.asdict(schema(stage))), *_groups()]
-    if key not in known and not key.startswith("model.config."):
+    if key not in known and not re.match(rf"({'|'.join(OPEN)})\.", key):
         return f"{override}: there is no setting {key}.{_nearest(key, known, show=3)}"
     reason = _first_line(error)
     wanted = re.search(r"could not be converted to (\w+)", reason)

@@ -97,6 +97,14 @@ def test_the_stage_is_the_commands() -> None:
     assert "the command decides it" in problems("stage=sft")[0]
 
 
+def test_variables_of_a_template_have_any_name() -> None:
+    for override in (
+        "data.template_variables={enable_thinking: false}",
+        "data.template_variables.enable_thinking=false",
+    ):
+        assert compose("sft", [override]).data.template_variables == {"enable_thinking": False}
+
+
 def test_only_model_config_itself_is_open() -> None:
     assert "there is no setting model.configs" in problems("model.configs=1")[0]
     assert compose("pretrain", ["model.config.rope_theta=5.0"]).model.config == {"rope_theta": 5.0}

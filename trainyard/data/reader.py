@@ -72,6 +72,7 @@ class Reader:
         """
         self.position = 0
         try:
+            document: Document | Fault
             for number, value in self._found(piece):
                 if self.fields:
                     document = as_conversation(value, self.source.format, self.fields, self.max_bytes)

@@ -10,7 +10,7 @@ rendered, so those that are found in the result are the template's own.
 import re
 from bisect import bisect_right
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from trainyard.data.answers import NOWHERE, OPEN, Answers, Markup, Renderer, Span
 from trainyard.data.chat import Conversation, ConversationError, Message
@@ -56,7 +56,7 @@ class ChatTemplate:
         tokenizer: Any,
         template: str | None = None,
         *,
-        learn: Literal["all", "last"] = "all",
+        learn: str = "all",
         learn_prompt: bool = False,
         variables: dict[str, Any] | None = None,
     ):
