@@ -26,7 +26,7 @@ def train(this: Worker) -> None:
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
     network = model.build(
         config.model,
-        vocab_size=len(tokenizer),
+        vocab_size=tokenizers.vocab_size(tokenizer),
         special_ids=tokenizers.special_ids(tokenizer),
         seed=config.run.seed,
         own_vocab=config.model.path is None,

@@ -12,7 +12,7 @@ from trainyard.devices import CPU
 from trainyard.input_checks import model_problems, source_problems
 from trainyard.resolve import resolve
 from trainyard.schema import Config
-from trainyard.supervisor import WRONG
+from trainyard.supervisor import FAILED, WRONG
 
 STAGES = ("pretrain", "sft")
 
@@ -54,6 +54,11 @@ def _guarded(arguments: argparse.Namespace) -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _config(stage: str, overrides: list[str]) -> Config:

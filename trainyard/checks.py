@@ -3,7 +3,6 @@
 A message has the value, the rule and the fix. Nothing here writes, imports torch or asks the network.
 """
 
-import math
 import os
 import socket
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from trainyard.data import chat, sources
 from trainyard.devices import Devices
 from trainyard.input_checks import model_problems, source_problems
 from trainyard.rundir import RunDir
-from trainyard.schema import ARCHITECTURE, Config, DataConfig
+from trainyard.schema import ARCHITECTURE, Config, DataConfig, SourceConfig
 
 DOCUMENTS = ("line", "paragraph", "file")
 METRICS = ("loss", "eval_loss", "perplexity", "eval_perplexity")
@@ -77,8 +76,8 @@ def _numbers(config: Config) -> Iterator[str]:
         yield f"data.eval_fraction={data.eval_fraction}: must be at least 0 and below 1"
     if not 0 <= data.max_rejected < 1:
         yield f"data.max_rejected={data.max_rejected}: a share of the documents, at least 0 and below 1"
-    if data.max_document_mb <= 0:
-        yield f"data.max_document_mb={data.max_document_mb}: must be above 0"
+    if not 0 < data.max_document_mb <= 1e6:
+        yield f"data.max_document_mb={data.max_document_mb}: must be above 0, and a million at most"
     yield from _shares(data)
     if data.chat_template is not None and "{" not in data.chat_template:
         yield f"data.chat_template={data.chat_template}: must be chatml, plain or a file with a Jinja template"
@@ -102,8 +101,25 @@ def _shares(data: DataConfig) -> Iterator[str]:
         yield f"data.sources[{unset[0]}].weight: is not set and others are; give every source a weight, or none"
     for number, source in enumerate(data.sources):
         for name, value in (("weight", source.weight), ("epochs", source.epochs)):
-            if value is not None and not 0 < value < math.inf:
-                yield f"data.sources[{number}].{name}={value}: must be above 0; take out a source that is not wanted"
+            if value is not None and not 0 < value <= 1e4:
+                yield (
+                    f"data.sources[{number}].{name}={value}: must be above 0, and 10,000 at most; "
+                    f"take out a source that is not wanted"
+                )
+        yield from _columns(number, source)
+
+
+def _columns(number: int, source: SourceConfig) -> Iterator[str]:
+    place, given = f"data.sources[{number}].columns", source.columns
+    if given is None:
+        return
+    if source.format == "text":
+        yield f"{place}={given}: text has no columns; leave it out"
+    elif source.format in sources.FORMATS and not (isinstance(given, list) and len(given) == 1):
+        yield f"{place}={given}: must be a list of one column, the one that holds the text, as [text]"
+    known = chat.COLUMNS.get(source.format)
+    if known and (not isinstance(given, dict) or not given.keys() <= set(known)):
+        yield f"{place}={given}: must give columns of {source.format} other names, as {{{known[0]}: question}}"
 
 
 def _choices(config: Config) -> Iterator[str]:

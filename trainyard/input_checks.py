@@ -94,6 +94,8 @@ def prepared_problems(config: Config) -> Iterator[str]:
             f"data.block_size={config.data.block_size}: the corpus has {made.train.tail} tokens to train on, "
             f"not one sequence; use a smaller block or more text"
         )
+    elif made.train.num_tokens == len(made.train):
+        yield "data.sources: no sequence has two tokens, one to predict; set data.end_of_text=true, or packing=concat"
     for name in ("early_stopping_patience", "load_best_model_at_end"):
         if getattr(config.trainer, name) and not len(made.held_out):
             yield f"trainer.{name}={getattr(config.trainer, name)}: a corpus of one document leaves none to evaluate on"

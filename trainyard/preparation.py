@@ -42,14 +42,18 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     _give_memory_back()
     request = data_request(config)
     share = parse_share(arguments.shard)
+    if arguments.processes is not None and arguments.processes < 1:
+        raise DataError(f"--processes {arguments.processes}: must be at least 1")
     if arguments.helper:
         with contextlib.suppress(DataError):  # whoever is helped meets it too, and names it
             prepare.prepare(request, _encoder(config.stage), lambda done, total: None, share=share, helping=True)
         return 0
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    prepared = ready(request, screen, share=share, processes=arguments.processes)
+    prepared = ready(request, screen, arguments.overrides, share=share, processes=arguments.processes)
     if prepared is None:
-        screen.print(f"share {arguments.shard} is done; whoever finishes the last share publishes the store")
+        screen.print(
+            f"share {arguments.shard} is done and others are not; whoever finishes the last publishes the store"
+        )
         print(json.dumps({"prepared": None, "share": arguments.shard}))
         return 0
     summary = prepare.summarize(prepared, request)
@@ -80,12 +84,14 @@ def parse_share(text: str | None) -> Share | None:
     return Share(int(index), int(count))
 
 
-def ready(request: Request, screen: Console, *, share: Share | None = None, processes: int | None = None) -> Any:
+def ready(
+    request: Request, screen: Console, overrides: list[str], *, share: Share | None = None, processes: int | None = None
+) -> Any:
     """The prepared data of a stage, made now if it is not there; None when shares of others are missing."""
     prepared = prepare.find(request)
     if prepared is not None:
         return prepared
-    with _bar(screen) as report, _helpers(request, share, processes):
+    with _bar(screen) as report, _helpers(request, overrides, share, processes):
         return prepare.prepare(request, _encoder(request.stage), report, share=share)
 
 
@@ -97,19 +103,23 @@ def _encoder(stage: str) -> Any:
 @contextlib.contextmanager
 def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
     """Yields what to call with the bytes that are done and those that there are. On a terminal alone."""
+    if not screen.is_terminal:
+        yield lambda done, total: None
+        return
     columns = (TextColumn("preparing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+    with Progress(*columns, console=screen, transient=True) as progress:
         task = progress.add_task("prepare", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
 
 
 @contextlib.contextmanager
-def _helpers(request: Request, share: Share | None, processes: int | None) -> Iterator[None]:
-    """Further processes with the same command line, that take parts of the work and end with this one."""
+def _helpers(request: Request, overrides: list[str], share: Share | None, processes: int | None) -> Iterator[None]:
+    """Further processes that take parts of the same work and end with this one."""
     if processes is None:
         most = max(1, (os.cpu_count() or 1) // 4)
         processes = min(most, 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS)
-    command = [sys.executable, "-m", "trainyard", *sys.argv[1:], "--helper"]
+    command = [sys.executable, "-m", "trainyard", "prepare", request.stage, *overrides, "--helper"]
+    command += ["--shard", f"{share.index}/{share.count}"] if share else []
     threads = str(max(1, (os.cpu_count() or 1) // max(1, processes)))
     env = os.environ | {"RAYON_NUM_THREADS": threads}
     helpers = [subprocess.Popen(command, env=env, preexec_fn=_end_with_parent) for _ in range(processes - 1)]
@@ -142,8 +152,10 @@ def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> N
     most = max(count for _, count in counts)
     for bound, count in counts:
         bars.add_row(
-            f"{bound // 2 + 1:,} to {bound:,}" if bound > 1 else "1", f"{count:,}", "█" * -(-40 * count // most)
+            f"{bound // 2 + 1:,} to {bound:,}" if bound > 2 else f"{bound}", f"{count:,}", "█" * -(-40 * count // most)
         )
     screen.print(bars)
+    if not summary["sequences"]:
+        screen.print("there is nothing to train on: not one sequence. Use a smaller data.block_size or more text")
     if summary["rejected"]:
         screen.print(f"left out: {prepared.store / 'rejected.jsonl'}")

@@ -25,6 +25,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object per sequence, on standard output")
 
 
+_CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
+"""Control characters as the pictures of them that Unicode has; a terminal would obey them."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of a document in a sequence."""
@@ -46,10 +50,10 @@ class Piece:
 
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
-    if arguments.start < 0 or arguments.count < 1:
+    if not 0 <= arguments.start < 2**62 or arguments.count < 1:
         raise DataError(f"--start {arguments.start} --count {arguments.count}: positions count from 0, and 1 is least")
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
-    prepared = ready(data_request(config), screen)
+    prepared = ready(data_request(config), screen, arguments.overrides)
     # Heavy imports, once it is known that there is something to show.
     from trainyard.data import tokenizer as tokenizers
     from trainyard.data.dataset import Collator, open_datasets
@@ -114,7 +118,7 @@ def _spelled(tokenizer: Any, piece: Piece, *, marked: bool) -> Text:
             if shown.endswith("\ufffd") and len(pending) < 4 and following and following[0] not in special:
                 continue  # the first bytes of a character
             shade = " on grey15" if number % 2 else ""
-            text.append(shown, style=f"green{shade}" if partly and learned else shade.strip())
+            text.append(shown.translate(_CONTROL), style=f"green{shade}" if partly and learned else shade.strip())
             pending = []
     return text
 

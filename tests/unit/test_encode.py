@@ -127,6 +127,22 @@ def test_a_backend_that_differs_on_the_sample_is_not_taken(tokenizer: Any, monke
     assert encoder.reason == "gigatoken gives other ids on this corpus, first on 'some text'"
 
 
+def test_gigatoken_that_fails_is_replaced(tokenizer: Any) -> None:
+    encoder = TextEncoder(tokenizer, TEXTS)
+
+    def failing(texts: list[str]) -> Tokens:
+        raise AttributeError("'list' object has no attribute 'layout'")
+
+    encoder._fast = failing
+    with pytest.raises(BackendMismatchError, match="gigatoken failed on this corpus"):
+        encoder(["some text"])
+
+
+def test_a_corpus_that_spells_special_tokens_everywhere_is_left_to_the_reference(tokenizer: Any) -> None:
+    encoder = TextEncoder(tokenizer, ["<|im_start|>user", "<|im_end|>", "plain"])
+    assert (encoder.name, encoder.reason.partition(",")[0]) == ("tokenizers", "most documents spell special tokens")
+
+
 def test_a_difference_during_the_run_is_noticed(tokenizer: Any) -> None:
     encoder = TextEncoder(tokenizer, TEXTS)
     inner = encoder._fast

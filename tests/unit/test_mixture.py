@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainyard.data.mixture import is_mixed, mix, split_documents
 from trainyard.data.sources import DataError
@@ -54,6 +56,23 @@ def test_the_choice_follows_from_the_seed() -> None:
     assert half(1) == half(1) != half(2)
     assert len(half(1)) == 100
     assert half(1) != list(range(100))  # spread over the source
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_no_source_is_seen_more_often_than_its_epochs(data: st.DataObject, seed: int) -> None:
+    counts = data.draw(st.lists(st.integers(1, 20), min_size=1, max_size=4))
+    lengths = np.array(data.draw(st.lists(st.integers(1, 50), min_size=sum(counts), max_size=sum(counts))))
+    shares = [(data.draw(st.floats(0.01, 10)), float(data.draw(st.integers(1, 4)))) for _ in counts]
+    times = np.bincount(mix(np.arange(sum(counts)), lengths, counts, sources(*shares), seed), minlength=sum(counts))
+    for part, (_, epochs) in zip(np.split(times, np.cumsum(counts)[:-1]), shares, strict=True):
+        assert part.max() <= epochs
+
+
+def test_all_copies_of_a_text_are_held_out_together() -> None:
+    hashes = np.array([2**62] * 3 + [2**63], dtype=np.uint64)
+    assert [part.tolist() for part in split_documents(hashes, 1e-30)] == [[3], [0, 1, 2]]
+    assert [part.tolist() for part in split_documents(hashes[:3], 1e-30)] == [[0, 1, 2], []]
 
 
 def test_documents_held_out_stay_out() -> None:

@@ -175,6 +175,86 @@ def test_settings_that_change_a_token_prepare_anew(tmp_path: Path, corpus_file: 
     assert len({each.store for each in [first, without, *others]}) == 5
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"format": "text", "document": "line"}, {"format": "text", "document": "file"}),
+        ({"format": "jsonl", "columns": ["a"]}, {"format": "jsonl", "columns": ["b"]}),
+        ({"format": "text"}, {"format": "jsonl"}),
+    ],
+    ids=str,
+)
+def test_how_a_source_is_read_is_in_the_fingerprint(tmp_path: Path, before: Any, after: Any) -> None:
+    file = tmp_path / "rows"
+    file.write_text('{"a": "x", "b": "y"}\n')
+
+    def digest(settings: Any) -> str:
+        data = DataConfig(sources=[SourceConfig(path=str(file), **settings)])
+        return fingerprint.sources_digest("pretrain", data, tmp_path / "digests.json")
+
+    assert digest(before) != digest(after)
+    assert digest(before) == digest(before | {"split": "test"})  # which only the hub has
+
+
+def test_files_of_a_dataset_are_told_apart_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a-test.parquet").write_bytes(b"x")
+    data = DataConfig(sources=[SourceConfig(path=str(tmp_path), format="hub")])
+    before = fingerprint.sources_digest("pretrain", data, tmp_path.parent / "digests.json")
+    (tmp_path / "a-test.parquet").rename(tmp_path / "a-train.parquet")
+    assert fingerprint.sources_digest("pretrain", data, tmp_path.parent / "digests.json") != before
+
+
+def test_of_a_tokenizers_config_only_what_decides_ids_counts(tmp_path: Path) -> None:
+    def name(stage: str, **settings: Any) -> str:
+        file = tmp_path / "tokenizer_config.json"
+        file.write_text(json.dumps(settings))
+        return fingerprint.store_name(stage, "", [file])
+
+    assert name("pretrain", model_max_length=1, chat_template="a") == name("pretrain", chat_template="b")
+    assert name("sft", chat_template="a") != name("sft", chat_template="b")
+    assert name("pretrain", add_prefix_space=True) != name("pretrain")
+
+
+def test_the_plan_of_a_mixture_depends_on_shares_and_seed(tmp_path: Path, corpus_file: Path) -> None:
+    def place(seed: int, **shares: float) -> Path:
+        data = DataConfig(sources=[SourceConfig(path=str(corpus_file), format="jsonl", **shares)])
+        return plans.directory(tmp_path, data, seed)
+
+    assert place(1) == place(2)
+    assert len({place(1), place(1, epochs=2.0), place(1, weight=1.0), place(2, epochs=2.0)}) == 4
+
+
+def test_a_source_that_changes_meanwhile_is_not_published(tmp_path: Path, corpus_file: Path) -> None:
+    request = request_for(tmp_path / "out", corpus_file)
+    original = corpus_file.read_text()
+
+    class Changing(Encoder):
+        def __call__(self, texts: list[str]) -> Tokens:
+            corpus_file.write_text(original.replace("the", "teh"))
+            return super().__call__(texts)
+
+    with pytest.raises(DataError, match="have changed while they were read"):
+        prepare.prepare(request, Changing, lambda done, total: None)
+    corpus_file.write_text(original)
+    assert prepare.find(request) is None
+    made: list[int] = []
+    run(request, made)
+    assert made == [40]
+
+
+def test_ids_with_gaps_take_the_type_that_holds_the_largest(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1, "z": 70_000, "<eos>": 70_001}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    sparse = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="[UNK]")
+    sparse.save_pretrained(tmp_path / "sparse")
+    file = write(tmp_path / "rows.jsonl", ["a z", "z a b"])
+    prepared = run(request_for(tmp_path / "out", file, tokenizer_path=str(tmp_path / "sparse")))
+    assert tokens(prepared) == [[0, 70_000, 70_001], [70_000, 0, 1, 70_001]]
+
+
 # ---- parts ----
 
 
@@ -246,6 +326,18 @@ def test_a_killed_preparation_goes_on_from_its_finished_parts(
     assert tokens(run(request, made)) == wanted
     assert len(made) == len(undisturbed) - 4
     assert not half.exists()
+
+
+def test_a_torn_part_is_made_anew(tmp_path: Path, corpus_file: Path, tokenizer_path: str) -> None:
+    """As a machine that went down may leave it: described, and not whole on the disk."""
+    where = {"tokenizer_path": tokenizer_path, "part_bytes": 500}
+    request = request_for(tmp_path / "out", corpus_file, **where)
+    victim = _start(request, batches=4)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.join()
+    first = min((tmp_path / "out" / "prepared").glob(".*.parts/data-*.arrow"))
+    first.write_bytes(first.read_bytes()[:-10])
+    assert tokens(run(request)) == tokens(run(request_for(tmp_path / "whole", corpus_file, **where)))
 
 
 def test_two_that_start_together_share_the_work(tmp_path: Path, corpus_file: Path, tokenizer_path: str) -> None:
@@ -394,6 +486,16 @@ def test_bad_documents_are_left_out_when_asked_and_listed(tmp_path: Path) -> Non
         assert prepare.find(strict) is None
         with pytest.raises(DataError, match=r"bad\.jsonl:51"):
             run(strict)
+
+
+def test_bad_documents_of_all_parts_are_listed(tmp_path: Path) -> None:
+    corpus = bad_corpus(tmp_path / "bad.jsonl", 50, 3)
+    lines = corpus.read_text().splitlines()
+    corpus.write_text("\n".join([lines[-1], *lines[:-1]]) + "\n")
+    allowed = {"on_error": "skip", "max_rejected": 0.1, "part_bytes": 500}
+    prepared = run(request_for(tmp_path / "out", corpus, **allowed))
+    rows = [json.loads(line) for line in (prepared.store / "rejected.jsonl").read_text().splitlines()]
+    assert [row["number"] for row in rows] == [1, 52, 53]
 
 
 def test_too_many_bad_documents_stop_a_preparation_that_skips(tmp_path: Path) -> None:

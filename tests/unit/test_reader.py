@@ -176,8 +176,12 @@ def test_a_json_list_larger_than_the_window_is_read_whole(tmp_path: Path) -> Non
     ("content", "message"),
     [
         (b'[{"text": "a"},\n{"text" "b"}, {"text": "c"}]', r":2: not valid JSON"),
-        (b'[{"text": "a"},\n{"text": "b"}', r":2: not valid JSON: the list does not end"),
+        (b'[{"text": "a"},\n{"text": "b"}', r":2: not valid JSON: the end of the list is missing"),
         (b'[{"text": "a"},\n{"text": "b', r":2: not valid JSON: Unterminated string"),
+        (b'[{"text": "a"}]\n[{"text": "b"}]', r":2: something follows the end of the list"),
+        (b'[{"text": "a"}\n{"text": "b"}]', r":2: not valid JSON: a comma or the end of the list is missing"),
+        (b'[{"text": "a"},,{"text": "b"}]', r":1: not valid JSON"),
+        (b'[{"n": ' + b"7" * 5000 + b"}]", r":1: not valid JSON"),
         (b'{"text": "a"}', r":1: format json is one list of objects, this begins with an object"),
         (b'[{"text": "\xff"}]', r"not UTF-8"),
     ],

@@ -26,6 +26,31 @@ def test_globs_and_directories_are_read_in_sorted_order(tmp_path: Path) -> None:
     assert files(source(tmp_path / "**" / "*.txt", "text")) == everything
 
 
+def test_a_directory_is_read_without_what_is_hidden_and_no_file_twice(tmp_path: Path) -> None:
+    for name in (".git/HEAD", "in/.cache/x", "in/a.txt", "b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert files(source(tmp_path, "text")) == [tmp_path / "b.txt", tmp_path / "in" / "a.txt"]
+    found = files(source(tmp_path / "**" / "*.txt", "text"))
+    assert sorted(file.resolve() for file in found) == [tmp_path / "b.txt", tmp_path / "in" / "a.txt"]
+
+
+def test_a_name_that_looks_like_a_glob_is_a_name_when_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "data[1] v2.txt").write_text("x")
+    assert files(source(tmp_path / "data[1] v2.txt", "text")) == [tmp_path / "data[1] v2.txt"]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "packed.txt.bz2").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"gone.txt: No such file") as caught:
+        files(source(tmp_path, "text"))
+    assert "packed.txt.bz2: compressed as .bz2; .gz and .zst are read" in str(caught.value)
+    with pytest.raises(DataError, match=r"data\.sources names files"):
+        files(source("~nosuchuser/x", "text"))
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no file matches"):
         files(source(tmp_path / "*.md", "text"))

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from trainyard.data.plan import Plan
 from trainyard.data.plans import open_plans
+from trainyard.data.sources import DataError
 from trainyard.data.store import TokenStore
 from trainyard.schema import DataConfig
 
@@ -123,12 +124,12 @@ def open_datasets(directory: Path, data: DataConfig, seed: int) -> Datasets:
     """The training and the held-out sequences of a store.
 
     Raises:
-        ValueError: there are fewer training tokens than one sequence holds.
+        DataError: there are fewer training tokens than one sequence holds.
     """
     store = TokenStore(directory)
     plans = open_plans(store, data, seed)
     if not len(plans.train):
-        raise ValueError(
+        raise DataError(
             f"the corpus has {plans.train.tail} training tokens and data.block_size={data.block_size}: "
             f"not one sequence. Use a smaller block or more text"
         )

@@ -26,7 +26,7 @@ def as_text(value: Any, column: str | None, max_bytes: int) -> Document | Fault:
         if not isinstance(value, dict):
             return Fault(f"a document is an object with a text column, this is {_kind(value)}")
         if column not in value:
-            return Fault(f"no column {column!r}, only {', '.join(map(repr, value)) or 'none'}")
+            return Fault(f"no column {column!r}, only {names(value)}")
         value = value[column]
         if not isinstance(value, str):
             return Fault(f"column {column!r} must hold text, this is {_kind(value)}")
@@ -76,9 +76,14 @@ def find_text_column(path: str, rows: Iterable[Any]) -> str:
     if len(strings) == 1:
         return strings[0]
     raise DataError(
-        f"{path}: no text column of strings among {', '.join(map(repr, first))}. "
-        f"Name it in data.sources, as columns: [<name>]"
+        f"{path}: no text column of strings among {names(first)}. Name it in data.sources, as columns: [<name>]"
     )
+
+
+def names(columns: Iterable[str], most: int = 10) -> str:
+    """Columns for a message, the first ten."""
+    shown = [repr(name)[:60] for name in itertools.islice(columns, most + 1)]
+    return ", ".join(shown[:most]) + (" and more" if len(shown) > most else "") or "none"
 
 
 def beginning(value: Any) -> str:

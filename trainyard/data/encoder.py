@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from trainyard.data.tokens import Tokens, surround
+from trainyard.data.tokens import Tokens
+from trainyard.data.tokens import surround as put_around
 
 PROOF_CHARACTERS = 1_000_000
 """How much of the start of the corpus is encoded both ways before gigatoken is trusted."""
@@ -61,7 +62,8 @@ class TextEncoder:
         self.name = "tokenizers" if getattr(tokenizer, "backend_tokenizer", None) is not None else "transformers"
         self.reason = "asked for"
         self._draw = random.Random(0)
-        self._make_fast = partial(_gigatoken, tokenizer, surround)
+        self._make_fast = partial(_gigatoken, tokenizer)
+        self._around = _surroundings(tokenizer) if fast and surround else ([], [])
         self._seen = 0
         if fast:
             self._adopt_fast(sample)
@@ -77,8 +79,11 @@ class TextEncoder:
         self._seen += sum(map(len, texts))
         if self._seen > RENEW_CHARACTERS:
             self._fast, self._seen = self._make_fast(), 0
-        tokens = self._fast(texts)
-        spelled = self._spelled(tokens)
+        try:
+            bare = self._fast(texts)
+        except Exception as error:  # whatever it raises, the reference can do it
+            raise BackendMismatchError(f"gigatoken failed on this corpus: {_first_line(error)}") from error
+        spelled, tokens = self._spelled(bare), put_around(bare, *self._around)
         probe = min((self._draw.randrange(len(texts)) for _ in range(4)), key=lambda index: len(texts[index]))
         if probe not in spelled and not np.array_equal(tokens.document(probe), self._reference([texts[probe]]).ids):
             raise BackendMismatchError(f"gigatoken gives other ids than the tokenizer on {texts[probe][:60]!r}")
@@ -98,20 +103,28 @@ class TextEncoder:
         return Tokens(np.concatenate(parts), np.array([len(ids) for ids in parts], dtype=np.int64))
 
     def _adopt_fast(self, sample: Sequence[str]) -> None:
+        proof = _head(sample)
         try:
             fast = self._make_fast()
+            bare = fast(proof)
         except Exception as error:  # it refuses what it does not implement, each backend in its own way
-            self.reason = f"gigatoken does not take this tokenizer: {(str(error) or repr(error)).splitlines()[0]}"
+            self.reason = f"gigatoken does not take this tokenizer: {_first_line(error)}"
             return
-        proof = _head(sample)
-        got, wanted = fast(proof), self._reference(proof)
-        spelled = set(self._spelled(got).tolist())
+        wanted = self._reference(proof)
+        got, spelled = put_around(bare, *self._around), set(self._spelled(bare).tolist())
+        if 2 * len(spelled) > len(proof):
+            self.reason = "most documents spell special tokens, which gigatoken cannot leave as text"
+            return
         for index, (ours, theirs) in enumerate(zip(_split(got), _split(wanted), strict=True)):
             if index not in spelled and not np.array_equal(ours, theirs):
                 self.reason = f"gigatoken gives other ids on this corpus, first on {proof[index][:60]!r}"
                 return
         self._fast, self.name = fast, "gigatoken"
         self.reason = f"it gave the reference's ids on {len(proof) - len(spelled):,} documents of this corpus"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0]
 
 
 def _head(texts: Sequence[str]) -> list[str]:
@@ -142,21 +155,26 @@ def _reference(tokenizer: Any, allow_special: bool, surround: bool) -> Backend:
     return lambda texts: Tokens.join([encoding.ids for encoding in encode(texts, add_special_tokens=surround)])
 
 
-def _gigatoken(tokenizer: Any, with_surroundings: bool = True) -> Backend:
-    """gigatoken with what the tokenizer's post-processor puts around a text, as a begin-of-text token."""
+def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer's post-processor puts before and after a text, as a begin-of-text token."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    first = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+    return whole[:first], whole[first + len(bare) :]
+
+
+def _gigatoken(tokenizer: Any) -> Backend:
+    """Texts alone, without what is put around them."""
+    import awkward  # noqa: F401, which gigatoken imports at its first result, where a signal would be swallowed
     import gigatoken
 
     encoder = gigatoken.Tokenizer(tokenizer)
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a", add_special_tokens=with_surroundings)["input_ids"]
-    first = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
-    before, after = whole[:first], whole[first + len(bare) :]
 
     def encode(texts: list[str]) -> Tokens:
         rows = encoder.encode_batch(texts)
         content = rows.layout.content.data
         offsets = np.asarray(rows.layout.offsets.data, dtype=np.int64)
         flat = np.asarray(content[offsets[0] : offsets[-1]], dtype=np.uint32)
-        return surround(Tokens(flat, np.diff(offsets)), before, after)
+        return Tokens(flat, np.diff(offsets))
 
     return encode

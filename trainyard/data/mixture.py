@@ -21,7 +21,8 @@ def split_documents(hashes: npt.NDArray[np.uint64], eval_fraction: float) -> tup
     """
     held_out = np.asarray(hashes) < np.uint64(min(int(eval_fraction * 2**64), 2**64 - 1))
     if eval_fraction > 0 and len(hashes) > 1 and not held_out.any():
-        held_out[np.argmin(hashes)] = True
+        held_out = hashes == hashes.min()  # all copies of it
+        held_out &= not held_out.all()
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -70,6 +71,8 @@ def mix(
         passes, rest = divmod(budget, size) if size else (0, 0)
         if size - rest < 0.5:  # rounding: one source decides the total, and is seen whole
             passes, rest = passes + 1, 0
+        elif passes and rest < 0.5:
+            rest = 0
         parts += [group] * int(passes)
         if rest:
             shuffled = group[permute(np.arange(len(group)), len(group), key=(seed << 32) + number)]

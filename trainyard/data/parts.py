@@ -9,6 +9,9 @@ store beside them and renames the directory: from then on it is a store.
 import contextlib
 import fcntl
 import json
+import os
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +23,12 @@ from trainyard.data.part import PartWriter, Rejections, batches
 from trainyard.data.reader import Reader
 from trainyard.data.sources import DataError, Piece
 from trainyard.data.store import ArrowWriter
+from trainyard.data.tokenizer import vocab_size
 from trainyard.data.tokens import Tokens
 from trainyard.schema import DataConfig
 
 _POLL_S = 0.1
+_POLLS_BEFORE_SAYING = 50
 
 
 class Encoder(Protocol):
@@ -52,7 +57,7 @@ def group(pieces: Iterator[Piece], part_bytes: int) -> list[list[Piece]]:
             parts.append([])
             size = 0
         parts[-1].append(piece)
-        size += max(piece.size, 1 << 10)
+        size += max(piece.size, 1 << 10) if piece.size else part_bytes  # of unknown size, on the hub
     return parts
 
 
@@ -74,17 +79,25 @@ class Parts:
     def __post_init__(self) -> None:
         self._encoder: Encoder | None = None
         self._reason = ""
+        self._known: set[int] = set()
+        self.vocab_size = vocab_size(self.tokenizer)
         self._sizes = [sum(piece.size for piece in part) for part in self.parts]
 
     # ---- which parts are finished ----
 
     def finished(self, number: int) -> bool:
         """A part that gigatoken made does not count any more once gigatoken was found to be wrong on this corpus."""
+        if number in self._known and not self.disproved.exists():
+            return True
         try:
             part = json.loads(self.description(number).read_text(encoding="utf-8"))
+            whole = (self.directory / self.name(number)).stat().st_size == part["arrow_bytes"]
         except (OSError, ValueError):
             return False
-        return not (part["tokenizer_backend"] == "gigatoken" and self.disproved.exists())
+        if whole and not (part["tokenizer_backend"] == "gigatoken" and self.disproved.exists()):
+            self._known.add(number)
+            return True
+        return False
 
     def unfinished(self, numbers: Sequence[int] | None = None) -> list[int]:
         return [n for n in (range(len(self.parts)) if numbers is None else numbers) if not self.finished(n)]
@@ -101,13 +114,19 @@ class Parts:
 
     @contextlib.contextmanager
     def _claimed(self, number: int) -> Iterator[bool]:
-        with (self.directory / f"part-{number:05d}.lock").open("w") as stream:
+        with self._lock_file(number).open("a+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 yield False
             else:
+                stream.truncate(0)
+                stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
+                stream.flush()
                 yield True
+
+    def _lock_file(self, number: int) -> Path:
+        return self.directory / f"part-{number:05d}.lock"
 
     # ---- making them ----
 
@@ -121,6 +140,7 @@ class Parts:
         Raises:
             DataError: bad input.
         """
+        polls = 0
         while todo := self.unfinished(numbers):
             worked = False
             for number in todo:
@@ -140,8 +160,16 @@ class Parts:
             if not worked and not wait:
                 return
             if not worked:
+                polls += 1
+                if polls == _POLLS_BEFORE_SAYING:
+                    self._say_who_is_waited_for(todo[0])
                 self._report(None, 0)
                 time.sleep(_POLL_S)
+
+    def _say_who_is_waited_for(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            holder = self._lock_file(number).read_text(encoding="utf-8")
+            print(f"waiting for part {number} of {len(self.parts)}, which {holder} works on", file=sys.stderr)
 
     def _report(self, current: int | None, position: int) -> None:
         done = sum(size for n, size in enumerate(self._sizes) if n != current and self.description(n).exists())
@@ -154,7 +182,7 @@ class Parts:
         done = sum(size for n, size in enumerate(self._sizes) if n != number and self.description(n).exists())
         staging = self.directory / f".{self.name(number)}"
         rejections = Rejections(stop=self.data.on_error == "stop")
-        with ArrowWriter(staging, len(self.tokenizer), masked=self.masked) as arrow:
+        with ArrowWriter(staging, self.vocab_size, masked=self.masked) as arrow:
             writer = PartWriter(arrow, self.readers, rejections)
             try:
                 for batch in batches(self.parts[number], self.readers, rejections):
@@ -163,14 +191,17 @@ class Parts:
                     self.report(done + batch.position, sum(self._sizes))
             except DataError as error:
                 raise rejections.error(*error.problems) from error
+        size = _on_disk(staging)
         staging.rename(self.directory / self.name(number))
         described = writer.close(self.directory / f"part-{number:05d}") | {
             "tokenizer_backend": self._encoder.name if self._encoder else "none",
             "backend_reason": self._reason,
             "span": [started, time.time()],
+            "arrow_bytes": size,
         }
         half = self.directory / f".part-{number:05d}.json"
         half.write_text(json.dumps(described), encoding="utf-8")
+        _on_disk(half)
         half.rename(self.description(number))
 
     def _choose_encoder(self, sample: list[Any]) -> Encoder:
@@ -181,6 +212,13 @@ class Parts:
             self.disproved.write_text(encoder.reason, encoding="utf-8")
         self._reason = encoder.reason if fast else self.disproved.read_text(encoding="utf-8")
         return encoder
+
+
+def _on_disk(file: Path) -> int:
+    """Waits until a file's content is on the disk, not only in the system's cache; its bytes."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+        return os.fstat(stream.fileno()).st_size
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The plans of a run, for training and for the held-out documents: made once, beside the store, and mapped by all."""
 
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def directory(store: Path, data: DataConfig, seed: int) -> Path:
 
 def save(plans: Plans, target: Path) -> None:
     """Writes both plans; another process sees all of them or nothing."""
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     staging.mkdir(parents=True, exist_ok=True)
     described = {name: getattr(plans, name).save(staging, name) for name in ("train", "held_out")}
     (staging / "plans.json").write_text(json.dumps(described), encoding="utf-8")

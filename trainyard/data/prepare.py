@@ -5,6 +5,7 @@ whole. What a killed preparation has finished is taken over by the next one.
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,13 +117,16 @@ def prepare(
     if not store.is_dir():
         parts = _parts(request, store, loaded, make_encoder, report)
         numbers = share.of(len(parts.parts)) if share else None
-        parts.make(numbers, wait=share is None and not helping)
+        parts.make(numbers, wait=not helping)
         if helping:
             return None
         with locked(store):
             if not store.is_dir():
                 if parts.unfinished():
                     return None
+                if _digest(request) != digest:
+                    shutil.rmtree(parts.directory, ignore_errors=True)
+                    raise DataError("the files of data.sources have changed while they were read; start again")
                 publish(parts, store)
     _check(store, request.data)
     target = plans.directory(store, request.data, request.seed)
@@ -181,11 +185,11 @@ def _check(store: Path, data: DataConfig) -> None:
 
 
 def _parts(request: Request, store: Path, tokenizer: Any, make_encoder: MakeEncoder, report: Report) -> Parts:
-    directory = store.with_name(f".{store.name}.parts")
+    grouped = group(_pieces(request), _part_bytes(request))
+    directory = store.with_name(f".{store.name}.{len(grouped)}.parts")
     with locked(store):  # nobody publishes meanwhile, so this does not leave an empty directory behind
         if not store.is_dir():
             directory.mkdir(exist_ok=True)
-    grouped = group(_pieces(request), _part_bytes(request))
     masked = request.stage != "pretrain"
     return Parts(directory, grouped, request.data, _readers(request), tokenizer, make_encoder, report, masked)
 
@@ -196,8 +200,9 @@ def _readers(request: Request) -> list[Reader]:
 
 
 def _pieces(request: Request) -> Iterator[Piece]:
+    part_bytes = _part_bytes(request)
     for number, source in enumerate(request.data.sources):
-        yield from sources.pieces(number, source, _part_bytes(request), _revision(source))
+        yield from sources.pieces(number, source, part_bytes, _revision(source))
 
 
 def _part_bytes(request: Request) -> int:
@@ -229,5 +234,7 @@ def _trained_tokenizer(request: Request, digest: str) -> Path:
 
 
 def _store(request: Request, digest: str, tokenizer_files: list[Path]) -> Path:
+    if not tokenizer_files:
+        raise DataError(f"tokenizer.path={request.tokenizer_path}: its files are not on this machine to be told apart")
     name = fingerprint.store_name(request.stage, digest, tokenizer_files)
     return (request.outputs / "prepared" / name).absolute()

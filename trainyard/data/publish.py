@@ -61,7 +61,7 @@ def publish(parts: Parts, store: Path) -> None:
     backends = [part for part in described if part["tokenizer_backend"] != "none"]
     summary = {
         "rejected": sum(part["rejected"] for part in described),
-        "vocab_size": len(parts.tokenizer),
+        "vocab_size": parts.vocab_size,
         "tokenizer_backend": backends[0]["tokenizer_backend"],
         "backend_reason": backends[0]["backend_reason"],
         "seconds": round(seconds, 3),
@@ -72,7 +72,7 @@ def publish(parts: Parts, store: Path) -> None:
     if parts.masked:
         summary["learned_tokens"] = sum(part["learned_tokens"] for part in described)
     names = [parts.name(n) for n in numbers]
-    describe(parts.directory, names, len(parts.tokenizer), summary, masked=parts.masked)
+    describe(parts.directory, names, parts.vocab_size, summary, masked=parts.masked)
     parts.directory.rename(store)
     for leftover in [*store.glob("part-*"), store / "disproved.txt"]:
         leftover.unlink(missing_ok=True)
@@ -82,13 +82,11 @@ def _join(parts: Parts, name: str, dtype: Any) -> None:
     """Writes one array of the parts' arrays, in the memory of one part."""
     files = [parts.directory / f"part-{number:05d}.{name}.npy" for number in range(len(parts.parts))]
     count = sum(len(np.load(file, mmap_mode="r")) for file in files)
-    joined = np.lib.format.open_memmap(parts.directory / f"{name}.npy", mode="w+", dtype=dtype, shape=(count,))
-    at = 0
-    for file in files:
-        part = np.load(file)
-        joined[at : at + len(part)] = part
-        at += len(part)
-    joined.flush()
+    described = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": (count,)}
+    with (parts.directory / f"{name}.npy").open("wb") as stream:  # a memory map would die of a full disk, unnamed
+        np.lib.format.write_array_header_2_0(stream, described)
+        for file in files:
+            stream.write(np.load(file).astype(dtype).tobytes())
 
 
 def _covered(spans: list[list[float]]) -> float:

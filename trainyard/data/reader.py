@@ -204,11 +204,13 @@ class Reader:
                 raise DataError(f"{piece.file}: no column {self.column!r}, only {', '.join(map(repr, there))}")
             groups = list(range(piece.start, table.num_row_groups if piece.stop is None else piece.stop))
             row = sum(table.metadata.row_group(group).num_rows for group in range(piece.start))
-            for batch in table.iter_batches(batch_size=1024, row_groups=groups, columns=wanted):
+            for batch in table.iter_batches(batch_size=64, row_groups=groups, columns=wanted):
                 for value in batch.to_pylist():
                     yield row, value
                     row += 1
-        except pa.ArrowException as error:
+        except (pa.ArrowException, ValueError, OverflowError, LookupError) as error:  # of values Python cannot hold too
+            if isinstance(error, DataError):
+                raise
             raise DataError(f"{piece.file}, after row {row}: {error}. What follows cannot be read") from error
 
     def _hub(self, piece: Piece) -> _Found:
@@ -235,9 +237,15 @@ class Reader:
             for file in files(self.source):
                 if self.source.format == "parquet":
                     schema = parquet_file(str(file)).schema_arrow
-                    yield {field.name: "" if "string" in str(field.type) else None for field in schema}
+                    yield {field.name: "" if _is_text(field.type) else None for field in schema}
                 else:
                     yield from (row for _, row in self._found(Piece(0, str(file))))
+
+
+def _is_text(kind: Any) -> bool:
+    """Is an Arrow type one of strings?"""
+    name = str(getattr(kind, "value_type", kind)) if str(kind).startswith("dictionary") else str(kind)
+    return name in ("string", "large_string", "string_view")
 
 
 def _module(file: str) -> str:

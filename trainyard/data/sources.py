@@ -11,7 +11,10 @@ from trainyard.schema import SourceConfig
 
 FORMATS = ("text", "jsonl", "json", "parquet", "hub")
 COMPRESSED = (".gz", ".zst")
+_OTHER_COMPRESSION = (".bz2", ".xz", ".zip", ".7z", ".lz4", ".br")
 _GLOB = set("*?[")
+_MOST_SHARDS = 1000
+"""A hub dataset is divided into at most so many pieces, each of which becomes a part."""
 
 
 class DataError(ValueError):
@@ -42,23 +45,45 @@ def files(source: SourceConfig) -> list[Path]:
     Raises:
         DataError: nothing is there, or files cannot be opened (the first ten).
     """
-    path = Path(source.path).expanduser()
-    if _GLOB & set(source.path):
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207, it may be absolute
-        found = [name for name in found if name.is_file()]
-    elif path.is_dir():
-        found = [name for name in sorted(path.rglob("*")) if name.is_file() and not name.name.startswith(".")]
-    else:
-        found = [path]
+    try:
+        path = Path(source.path).expanduser()
+        if path.is_dir():
+            found = _walk(path)
+        elif _GLOB & set(source.path) and not path.exists():
+            names = glob.glob(str(path), recursive=True)  # noqa: PTH207, it may be absolute
+            found = [file for file in map(Path, sorted(names)) if not file.is_dir()]
+        else:
+            found = [path]
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a path that cannot be, a user that is not
+        raise DataError(f"{source.path}: {error}. data.sources names files that can be read") from error
     if not found:
         raise DataError(f"{source.path}: no file matches. Check the path, and quote a glob so that the shell leaves it")
     problems = [problem for file in found if (problem := _unreadable(file))]
     if problems:
         raise DataError(*problems[:10])
-    return found
+    once: dict[str, Path] = {}
+    for file in found:  # ** may come to one by several links
+        once.setdefault(os.path.realpath(file), file)
+    return list(once.values())
+
+
+def _walk(directory: Path) -> list[Path]:
+    """All files below a directory, hidden ones and those in hidden directories left out."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    for folder, folders, names in os.walk(directory, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def _unreadable(file: Path) -> str | None:
+    suffix = file.suffix.lower()
+    if suffix in _OTHER_COMPRESSION or (suffix in COMPRESSED and file.suffix not in COMPRESSED):
+        return f"{file}: compressed as {file.suffix}; {' and '.join(COMPRESSED)} are read, so compress it anew"
     if os.access(file, os.R_OK, effective_ids=True) and file.is_file():
         return None
     try:
@@ -118,8 +143,9 @@ def _cuts(stream: IO[bytes], size: int, part_bytes: int, paragraphs: bool) -> It
     while position + part_bytes < size:
         stream.seek(position + part_bytes)
         _skip_line(stream)
-        while paragraphs and (line := stream.readline()) and line.strip():
-            pass
+        while paragraphs and (line := stream.readline(1 << 20)) and line.strip():
+            if not line.endswith(b"\n"):
+                _skip_line(stream)
         position = stream.tell()
         if position < size:
             yield position
@@ -162,4 +188,4 @@ def hub_rows(source: SourceConfig, revision: str | None = None) -> object:
 
 
 def _count_shards(source: SourceConfig, revision: str | None) -> int:
-    return int(getattr(hub_rows(source, revision), "num_shards", 1) or 1)
+    return min(_MOST_SHARDS, int(getattr(hub_rows(source, revision), "num_shards", 1) or 1))

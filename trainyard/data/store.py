@@ -57,6 +57,7 @@ class ArrowWriter:
         self._writer = pa.ipc.new_stream(self._file, self._schema)
 
     def add(self, tokens: Tokens) -> None:
+        assert not len(tokens.ids) or int(tokens.ids.max()) <= np.iinfo(self.columns["input_ids"]).max
         offsets = pa.array(np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int32))
         values = {"input_ids": tokens.ids, "loss_mask": tokens.loss_mask}
         columns = [

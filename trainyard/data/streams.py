@@ -38,7 +38,7 @@ def parquet_file(file: str) -> Any:
         if file.endswith(COMPRESSED):
             with opened(file) as (stream, _):
                 return pq.ParquetFile(pa.BufferReader(stream.read()))
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, buffer_size=CHUNK, pre_buffer=False)  # otherwise a row group is held whole
     except pa.ArrowException as error:
         raise DataError(f"{file}: not a parquet file: {error}") from error
 
@@ -74,12 +74,13 @@ def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, A
             f"{file}:{line}: format json is one list of objects, this begins with {kind}; jsonl is a format"
         )
     at += 1
-    while (found := skip(" \t\r\n,")) != "]":
+    found = skip(" \t\r\n")
+    while found != "]":
         try:
             item, end = decoder.raw_decode(window, at)
             if end == len(window) and not complete:
                 raise json.JSONDecodeError("Unterminated", window, end)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             where = getattr(error, "pos", at)
             unfinished = str(error).startswith("Unterminated") or where + 16 >= len(window)
             if found and unfinished and not complete and len(window) - at <= 6 * max_bytes:
@@ -91,3 +92,13 @@ def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, A
         yield line, item
         line += window.count("\n", at, end)
         at = end
+        found = skip(" \t\r\n")
+        if found == ",":
+            at += 1
+            found = skip(" \t\r\n")
+        elif found != "]":
+            wanted = "a comma or the end of the list" if found else "the end of the list"
+            raise DataError(f"{file}:{line}: not valid JSON: {wanted} is missing. What follows cannot be read")
+    at += 1
+    if skip(" \t\r\n"):
+        raise DataError(f"{file}:{line}: something follows the end of the list; format json is one list of objects")

@@ -13,6 +13,9 @@ NOT_TOKENIZER = re.compile(
 )
 """Files beside a tokenizer that decide no id. All others go into the fingerprint: every family has names of its own."""
 
+_NAMES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+"""A tokenizer of the hub has at least one of these files."""
+
 END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")
 """Special tokens of a tokenizer trained here. The last two are for chat, so that fine-tuning needs no new rows."""
@@ -42,8 +45,9 @@ def local_directory(path: str, file: str) -> Path | None:
 
 def local_files(path: str) -> list[Path]:
     """The tokenizer's files on this machine; none for a hub id that was never downloaded."""
-    directory = local_directory(path, "tokenizer_config.json")
-    if directory is None or not directory.is_dir():
+    places = (local_directory(path, name) for name in _NAMES)
+    directory = next((place for place in places if place is not None and place.is_dir()), None)
+    if directory is None:
         return []
     return [file for file in sorted(directory.iterdir()) if file.is_file() and not NOT_TOKENIZER.fullmatch(file.name)]
 
@@ -70,6 +74,11 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
             f"Set eos_token in its tokenizer_config.json"
         )
     return tokenizer
+
+
+def vocab_size(tokenizer: Any) -> int:
+    """The number of rows that its ids need; more than its length when ids have gaps."""
+    return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
 
 
 def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
