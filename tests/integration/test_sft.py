@@ -1,11 +1,13 @@
 """Fine-tuning through the real launcher."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Finished, make_documents
+from conftest import Finished, clean_env, make_documents
 
 Sft = Callable[..., Finished]
 QUIET = ["tracking=none", "data.eval_fraction=0", "trainer.save_strategy=no", "trainer.lr_scheduler_type=constant"]
@@ -45,6 +47,26 @@ def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(sft: 
         assert run.series("grad_norm") == pytest.approx(packed.series("grad_norm"), rel=1e-4)
     assert len(packed.series("loss")) == 3
     assert packed.series("loss")[-1] < packed.series("loss")[0]
+
+
+def test_a_model_that_has_learned_its_conversations_answers_and_stops(sft: Sft, tmp_path: Path) -> None:
+    """Twenty conversations by heart, then greedy answers to their questions."""
+    answers = {f"what is {number}": f"{number} is {text[:20]}" for number, text in enumerate(make_documents(20))}
+    corpus = tmp_path / "rows.jsonl"
+    rows = [{"instruction": question, "output": answer} for question, answer in answers.items()]
+    corpus.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    batch = ["launch.num_devices=1", "trainer.global_batch_size=4", "trainer.per_device_train_batch_size=4"]
+    settings = ["trainer.max_steps=150", "trainer.learning_rate=5e-3", "deepspeed=none", *batch]
+    done = sft("by-heart", corpus, *QUIET, *settings)
+    assert done.code == 0, done.stdout + done.stderr
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(answers) + "\n")
+    command = [sys.executable, "-m", "trainyard", "generate", str(done.run), "--prompts", str(prompts)]
+    told = subprocess.run(command, env=clean_env(), capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    given = [json.loads(line) for line in told.stdout.splitlines()]
+    assert [row["response"] for row in given] == list(answers.values())
+    assert all(row["finished"] for row in given)
 
 
 def test_adapters_are_trained_alone_saved_and_resumed(sft: Sft, conversations: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Sequences of a plan as training samples, and batches of them as tensors."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,8 +25,8 @@ class Sample(TypedDict):
     """Token ids, shape [length], length <= block_size."""
     segments: npt.NDArray[np.int64]
     """Lengths of the pieces of documents that the sequence is made of, in order; they add up to its length."""
-    learned: npt.NDArray[np.bool_]
-    """Which of the tokens are learned, shape [length]."""
+    learned: npt.NDArray[np.bool_] | None
+    """Which of the tokens are learned, shape [length]; None: all."""
 
 
 class TokenDataset(Dataset[Sample]):
@@ -39,17 +40,15 @@ class TokenDataset(Dataset[Sample]):
         return len(self.plan)
 
     def __getitem__(self, index: int) -> Sample:
-        pieces = self.plan.pieces(int(index))
-        segments = self.plan.segments(int(index))
-        ids = np.empty(int(segments.sum()), dtype=np.int64)
-        learned = np.ones(len(ids), dtype=bool)
-        at = 0
-        for start, stop in pieces:
-            ids[at : at + stop - start] = self.store.read(start, stop)
-            if self.store.masked:
-                learned[at : at + stop - start] = self.store.read(start, stop, "loss_mask")
-            at += stop - start
-        return Sample(input_ids=ids, segments=segments, learned=learned)
+        starts, lengths = self.plan.sequence(int(index))
+        stops = list(itertools.accumulate(lengths))
+        ids = np.empty(stops[-1], dtype=np.int64)
+        learned = np.empty(stops[-1], dtype=bool) if self.store.masked else None
+        for start, length, stop in zip(starts, lengths, stops, strict=True):
+            ids[stop - length : stop] = self.store.read(start, start + length)
+            if learned is not None:
+                learned[stop - length : stop] = self.store.read(start, start + length, "loss_mask")
+        return Sample(input_ids=ids, segments=self.plan.segments(int(index), lengths), learned=learned)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Collator:
         for row, sample in enumerate(samples):
             ids, segments = sample["input_ids"], sample["segments"]
             input_ids[row, : len(ids)] = ids
-            labels[row, : len(ids)] = np.where(sample["learned"], ids, IGNORE)
+            labels[row, : len(ids)] = _labels(sample)
             if self.isolate:
                 starts = np.cumsum(segments) - segments
                 labels[row, starts] = IGNORE
@@ -95,8 +94,7 @@ class Collator:
         input_ids = np.concatenate([np.empty(0, np.int64), *(sample["input_ids"] for sample in samples)])
         segments = np.concatenate([np.empty(0, np.int64), *(sample["segments"] for sample in samples)])
         ends = np.cumsum(segments)
-        learned = np.concatenate([np.empty(0, bool), *(sample["learned"] for sample in samples)])
-        labels = np.where(learned, input_ids, IGNORE)
+        labels = np.concatenate([np.empty(0, np.int64), *map(_labels, samples)])
         labels[ends - segments] = IGNORE
         bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32))
         longest = int(segments.max(initial=0))
@@ -105,6 +103,11 @@ class Collator:
             **{name: torch.from_numpy(array)[None] for name, array in rows.items()},
             **{"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest},
         }
+
+
+def _labels(sample: Sample) -> npt.NDArray[np.int64]:
+    ids, learned = sample["input_ids"], sample["learned"]
+    return ids if learned is None else np.where(learned, ids, IGNORE)
 
 
 def _positions(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

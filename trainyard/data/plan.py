@@ -56,21 +56,23 @@ class Plan:
         """Mean."""
         return self.num_tokens / len(self) if len(self) else 0.0
 
-    def pieces(self, index: int) -> list[tuple[int, int]]:
-        """Sequence `index` as [start, stop) ranges of the store, in order."""
+    def sequence(self, index: int) -> tuple[list[int], list[int]]:
+        """Where the pieces of sequence `index` begin in the store, and how many tokens they have, in order."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
-        span = slice(int(self.first[index]), int(self.first[index + 1]))
-        starts, lengths = self.starts[span].tolist(), self.lengths[span].tolist()
-        return [(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        begin, end = self.first[index : index + 2].tolist()
+        return self.starts[begin:end].tolist(), self.lengths[begin:end].tolist()
 
-    def segments(self, index: int) -> npt.NDArray[np.int64]:
-        """Tokens of each document in sequence `index`; they add up to its length."""
-        span = slice(int(self.first[index]), int(self.first[index + 1]))
-        lengths = np.array(self.lengths[span], dtype=np.int64)
+    def pieces(self, index: int) -> list[tuple[int, int]]:
+        """The same as [start, stop) ranges of the store."""
+        return [(start, start + length) for start, length in zip(*self.sequence(index), strict=True)]
+
+    def segments(self, index: int, lengths: list[int]) -> npt.NDArray[np.int64]:
+        """Tokens of each document in sequence `index`, whose pieces have these lengths; they add up to its length."""
         if self.joins is None:
-            return lengths
-        return np.add.reduceat(lengths, np.flatnonzero(~self.joins[span]))
+            return np.array(lengths, dtype=np.int64)
+        begin, end = self.first[index : index + 2].tolist()
+        return np.add.reduceat(np.array(lengths, dtype=np.int64), np.flatnonzero(~self.joins[begin:end]))
 
     def save(self, directory: Path, name: str) -> dict[str, Any]:
         """Writes the arrays as <name>-*.npy; returns what `load` wants to know beside them."""
