@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Finished, clean_env, make_documents
 
+from trainyard.schema import ARCHITECTURE
+
 Sft = Callable[..., Finished]
 QUIET = ["tracking=none", "data.eval_fraction=0", "trainer.save_strategy=no", "trainer.lr_scheduler_type=constant"]
 
@@ -78,7 +80,7 @@ def test_adapters_are_trained_alone_saved_and_resumed(sft: Sft, conversations: P
     settings = [
         "peft=lora", "deepspeed=zero3", "peft.target_modules=[q_proj, v_proj]", "trainer.global_batch_size=4",
         "tracking=none", "data.eval_fraction=0", "trainer.save_steps=2", "trainer.lr_scheduler_type=constant",
-        f"model.path={base.run / 'model'}", *(f"model.{name}=null" for name in SHAPE),
+        f"model.path={base.run / 'model'}", *(f"model.{name}=null" for name in ARCHITECTURE),
     ]  # fmt: skip
     whole = sft("whole", conversations, *settings, "trainer.max_steps=4")
     assert whole.code == 0, whole.stdout + whole.stderr
@@ -89,13 +91,3 @@ def test_adapters_are_trained_alone_saved_and_resumed(sft: Sft, conversations: P
     ours, theirs = (load_file(run.run / "model" / "adapter_model.safetensors") for run in (parted[-1], whole))
     assert ours.keys() == theirs.keys()
     assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
-
-
-SHAPE = (
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "max_position_embeddings",
-)

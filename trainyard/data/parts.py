@@ -199,6 +199,8 @@ class Parts:
             "span": [started, time.time()],
             "arrow_bytes": size,
         }
+        for file in self.directory.glob(f"part-{number:05d}.*.*"):
+            _on_disk(file)
         half = self.directory / f".part-{number:05d}.json"
         half.write_text(json.dumps(described), encoding="utf-8")
         _on_disk(half)
