@@ -53,12 +53,12 @@ def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(sft: 
 
 def test_a_model_that_has_learned_its_conversations_answers_and_stops(sft: Sft, tmp_path: Path) -> None:
     """Twenty conversations by heart, then greedy answers to their questions."""
-    answers = {f"what is {number}": f"{number} is {text[:20]}" for number, text in enumerate(make_documents(20))}
+    answers = {f"what is {chr(97 + number) * 4}": text[:20] for number, text in enumerate(make_documents(20))}
     corpus = tmp_path / "rows.jsonl"
     rows = [{"instruction": question, "output": answer} for question, answer in answers.items()]
     corpus.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     batch = ["launch.num_devices=1", "trainer.global_batch_size=4", "trainer.per_device_train_batch_size=4"]
-    settings = ["trainer.max_steps=150", "trainer.learning_rate=5e-3", "deepspeed=none", *batch]
+    settings = ["trainer.max_steps=400", "trainer.learning_rate=3e-3", "deepspeed=none", *batch]
     done = sft("by-heart", corpus, *QUIET, *settings)
     assert done.code == 0, done.stdout + done.stderr
     prompts = tmp_path / "prompts.txt"
