@@ -12,6 +12,7 @@ from typing import Any
 from trainyard import zero
 from trainyard.arguments import choice_problems
 from trainyard.data import chat, sources
+from trainyard.data.truncation import TRUNCATIONS
 from trainyard.devices import Devices
 from trainyard.input_checks import model_problems, source_problems
 from trainyard.rundir import RunDir
@@ -130,7 +131,7 @@ def _choices(config: Config) -> Iterator[str]:
             config.data.packing,
             ("concat", "best_fit", "padded") if config.stage == "pretrain" else ("best_fit", "padded"),
         ),
-        ("data.truncation", config.data.truncation, ("back", "front", "answer", "drop")),
+        ("data.truncation", config.data.truncation, TRUNCATIONS),
         ("data.learn", config.data.learn, ("all", "last")),
         ("peft.method", config.peft.method, (None, "lora")),
         ("data.on_error", config.data.on_error, ("stop", "skip")),
@@ -139,7 +140,7 @@ def _choices(config: Config) -> Iterator[str]:
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]
     for number, source in enumerate(config.data.sources):
-        formats = sources.FORMATS if config.stage == "pretrain" else (*chat.FORMATS, "docstrings")
+        formats = sources.FORMATS if config.stage == "pretrain" else chat.SOURCES
         fixed.append((f"data.sources[{number}].format", source.format, formats))
         fixed.append((f"data.sources[{number}].document", source.document, DOCUMENTS))
     for name, value, allowed in fixed:

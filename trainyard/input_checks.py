@@ -11,7 +11,7 @@ from trainyard.data.store import TokenStore
 from trainyard.rundir import read_json
 from trainyard.schema import ARCHITECTURE, Config
 
-KNOWN = (*sources.FORMATS, *chat.FORMATS, "docstrings")
+KNOWN = (*sources.FORMATS, *chat.SOURCES)
 
 
 def source_problems(config: Config) -> Iterator[str]:

@@ -11,15 +11,17 @@ from typing import Any
 
 Message = dict[str, Any]
 
-FORMATS = ("alpaca", "sharegpt", "messages", "prompt_completion")
-
 COLUMNS = {
     "alpaca": ("instruction", "input", "output", "history", "system"),
     "sharegpt": ("conversations", "tools", "system"),
     "messages": ("messages", "tools"),
     "prompt_completion": ("prompt", "completion", "tools"),
 }
-"""The columns of each format; data.sources.columns may give others, in this order."""
+"""The columns of each format; data.sources.columns may give them other names."""
+
+FORMATS = tuple(COLUMNS)
+SOURCES = (*FORMATS, "docstrings")
+"""What conversations can be read from: rows of these formats, and Python sources."""
 
 
 class ConversationError(ValueError):

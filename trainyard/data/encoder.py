@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from trainyard.data.tokenizer import vocab_size
 from trainyard.data.tokens import Tokens
 from trainyard.data.tokens import surround as put_around
 
@@ -54,7 +55,7 @@ class TextEncoder:
             fast: try gigatoken; otherwise the reference backend is used.
             surround: put around a text what the tokenizer does, as a begin-of-text token.
         """
-        self._control = np.zeros(max(tokenizer.get_vocab().values()) + 1, dtype=bool)
+        self._control = np.zeros(vocab_size(tokenizer), dtype=bool)
         if not allow_special:
             self._control[list({*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()})] = True
         self._reference = _reference(tokenizer, allow_special, surround)

@@ -163,7 +163,7 @@ class Parts:
                 polls += 1
                 if polls == _POLLS_BEFORE_SAYING:
                     self._say_who_is_waited_for(todo[0])
-                self._report(None, 0)
+                self.report(self._bytes_done(), sum(self._sizes))
                 time.sleep(_POLL_S)
 
     def _say_who_is_waited_for(self, number: int) -> None:
@@ -171,15 +171,15 @@ class Parts:
             holder = self._lock_file(number).read_text(encoding="utf-8")
             print(f"waiting for part {number} of {len(self.parts)}, which {holder} works on", file=sys.stderr)
 
-    def _report(self, current: int | None, position: int) -> None:
-        done = sum(size for n, size in enumerate(self._sizes) if n != current and self.description(n).exists())
-        self.report(done + position, sum(self._sizes))
+    def _bytes_done(self, current: int | None = None) -> int:
+        """Bytes on disk of the parts that are there, whoever made them, without the one that is being made."""
+        return sum(size for n, size in enumerate(self._sizes) if n != current and self.description(n).exists())
 
     def _make_part(self, number: int) -> None:
         started = time.time()
         if self._encoder is not None and self._encoder.name == "gigatoken" and self.disproved.exists():
             self._encoder = None  # by another process
-        done = sum(size for n, size in enumerate(self._sizes) if n != number and self.description(n).exists())
+        done = self._bytes_done(number)
         staging = self.directory / f".{self.name(number)}"
         rejections = Rejections(stop=self.data.on_error == "stop")
         with ArrowWriter(staging, self.vocab_size, masked=self.masked) as arrow:
