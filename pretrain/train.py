@@ -12,6 +12,7 @@ from trainyard.worker import Worker, worker
 def train(this: Worker) -> None:
     # Imported here, once this rank's log is open: the libraries' warnings belong there.
     from trainyard import factory, model, runconfig, trainer
+    from trainyard.data import added_tokens
     from trainyard.data import tokenizer as tokenizers
     from trainyard.data.dataset import open_datasets
 
@@ -19,6 +20,7 @@ def train(this: Worker) -> None:
     trainer.start_process_group(config.launch.timeout_s)
     args = trainer.training_arguments(config, this.run_dir.checkpoints)
     tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)
+    added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
     network = model.build(
         config.model,
@@ -26,6 +28,7 @@ def train(this: Worker) -> None:
         special_ids=tokenizers.special_ids(tokenizer),
         seed=config.run.seed,
         own_vocab=config.model.path is None,
+        added=added,
     )
     run = factory.build(this, config, args, network, tokenizer, datasets)
     factory.announce(this, config, run, datasets)

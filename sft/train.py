@@ -11,7 +11,8 @@ from trainyard.worker import Worker, worker
 
 def train(this: Worker) -> None:
     # Imported here, once this rank's log is open: the libraries' warnings belong there.
-    from trainyard import adapters, factory, model, runconfig, trainer
+    from trainyard import adapters, factory, inference, model, runconfig, trainer
+    from trainyard.data import added_tokens
     from trainyard.data import tokenizer as tokenizers
     from trainyard.data.dataset import open_datasets
 
@@ -23,6 +24,7 @@ def train(this: Worker) -> None:
         trust_remote_code=config.model.trust_remote_code,
         chat_template=config.data.chat_template,
     )
+    added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
     network = model.build(
         config.model,
@@ -30,8 +32,10 @@ def train(this: Worker) -> None:
         special_ids=tokenizers.special_ids(tokenizer),
         seed=config.run.seed,
         own_vocab=config.model.path is None,
+        added=added,
     )
-    network = adapters.adapt(network, config.peft, seed=config.run.seed)
+    inference.stop_at(network, inference.end_ids(tokenizer, config.data.template_variables))
+    network = adapters.adapt(network, config.peft, seed=config.run.seed, added=added)
     run = factory.build(this, config, args, network, tokenizer, datasets)
     factory.announce(this, config, run, datasets)
     run.trainer.train(resume_from_checkpoint=str(this.resume) if this.resume else None)

@@ -135,6 +135,35 @@ def zero2_run(pretrain: Pretrain) -> Finished:
     return done
 
 
+@pytest.fixture(scope="session")
+def lora_run(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """LoRA under ZeRO-3 on two ranks, with tokens added to the base model's tokenizer for a template of their own."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from trainyard.data import tokenizer as tokenizers
+
+    directory = tmp_path_factory.mktemp("base")
+    base, template, corpus = directory / "model", directory / "template.jinja", directory / "rows.jsonl"
+    tokenizers.train(iter(make_documents()), 400, base)
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 128}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizers.load(str(base))), **size, **heads)).save_pretrained(base)
+    template.write_text(
+        "{% for m in messages %}{{ '<|q|>' if m['role'] == 'user' else '<|a|>' }}{{ m['content'] }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|a|>{% endif %}"
+    )
+    rows = [{"instruction": f"say {number}", "output": text[:30]} for number, text in enumerate(make_documents(40))]
+    corpus.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    shape = [f"{item.partition('=')[0]}=null" for item in TINY if item.startswith("model.")]
+    added = "tokenizer.add_tokens=['<|q|>', '<|a|>', '<|end|>']"
+    done = sft(
+        "lora", corpus, f"model.path={base}", *shape, f"data.chat_template={template}",
+        added, "peft=lora", "deepspeed=zero3", "trainer.max_steps=6", "tracking.sample_tokens=8",
+    )  # fmt: skip
+    assert done.code == 0, done.stdout + done.stderr
+    return done
+
+
 @pytest.fixture
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainyard import zero
 from trainyard.arguments import choice_problems
-from trainyard.data import chat, sources
+from trainyard.data import added_tokens, chat, sources
 from trainyard.data.truncation import TRUNCATIONS
 from trainyard.devices import Devices
 from trainyard.input_checks import model_problems, source_problems
@@ -51,11 +51,14 @@ def _numbers(config: Config) -> Iterator[str]:
         "trainer.save_total_limit": trainer.save_total_limit,
         "trainer.early_stopping_patience": trainer.early_stopping_patience,
         "launch.num_devices": launch.num_devices,
+        "tracking.sample_tokens": config.tracking.sample_tokens,
         **{f"model.{name}": getattr(config.model, name) for name in ARCHITECTURE if name != "tie_word_embeddings"},
     }
     for name, value in at_least_one.items():
         if value is not None and value < 1:
             yield f"{name}={value}: must be at least 1"
+    if not 0 <= config.tracking.samples <= 1000:
+        yield f"tracking.samples={config.tracking.samples}: must be from 0 to 1000"
     if not 0 <= config.run.seed < 2**32:
         yield f"run.seed={config.run.seed}: must be at least 0 and below 2^32"
     extra = vars(trainer)
@@ -92,6 +95,10 @@ def _numbers(config: Config) -> Iterator[str]:
         value = getattr(trainer, name)
         if value is not None and (value <= 0 or (value > 1 and value != int(value))):
             yield f"trainer.{name}={value}: must be a whole number of steps, or a share of the run between 0 and 1"
+    try:
+        added_tokens.parse(config.tokenizer.add_tokens)
+    except ValueError as error:
+        yield f"tokenizer.add_tokens: {error}"
     if config.tokenizer.vocab_size < 300:
         yield f"tokenizer.vocab_size={config.tokenizer.vocab_size}: must be at least 300, for 256 bytes and some merges"
 

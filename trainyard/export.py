@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     # Heavy imports, once it is known that the result can be put there.
     import torch
 
-    from trainyard import loading
+    from trainyard import inference, loading
 
     place = loading.locate(arguments.source)
     if not loading.has_adapter(place):
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         place, dtype=torch.float32, device="cpu", trust_remote_code=arguments.trust_remote_code
     )
     merged, difference = merge(model)
+    inference.stop_at(merged, inference.end_ids(tokenizer, variables))
     with _staged(target) as staging:
         merged.to(getattr(torch, arguments.dtype)).save_pretrained(staging)
         tokenizer.save_pretrained(staging)

@@ -9,7 +9,9 @@ from typing import Any
 import torch.distributed as dist
 from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
+from trainyard import inference
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
+from trainyard.callbacks.samples import SamplesCallback
 from trainyard.callbacks.stop import StopCallback
 from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
@@ -27,6 +29,7 @@ class Run:
     trainer: Trainer
     stop: StopCallback
     tracker: Any
+    samples: SamplesCallback | None
 
 
 def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tokenizer: Any, datasets: Datasets) -> Run:
@@ -50,7 +53,8 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         flops_per_token=flops_per_token(model, config.data.block_size),
         world_size=this.world_size,
     )
-    callbacks: list[TrainerCallback] = [stop, *early_stopping(config.trainer)]
+    samples = _samples(this, config, tokenizer, datasets)
+    callbacks: list[TrainerCallback] = [stop, *early_stopping(config.trainer), *filter(None, [samples])]
     tracker = None
     if this.is_first:
         metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
@@ -58,6 +62,8 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         callbacks += [DeepSpeedRecord(this.run_dir.deepspeed)] if config.deepspeed.config else []
         tracker = _tracker(this, config, metrics.history)
         callbacks += [tracker] if tracker else []
+        if tracker and samples:
+            tracker.samples, samples.show = samples.kept, tracker.show
     trainer = Trainer(
         model,
         args,
@@ -70,7 +76,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         callbacks=callbacks,
         speed=speed,
     )
-    return Run(trainer, stop, tracker)
+    return Run(trainer, stop, tracker, samples)
 
 
 def collator(config: Config, model: Any) -> Collator:
@@ -106,6 +112,20 @@ def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any
     return tracker
 
 
+def _samples(this: Worker, config: Config, tokenizer: Any, datasets: Datasets) -> SamplesCallback | None:
+    if not config.tracking.samples or datasets.evaluation is None:
+        return None
+    return SamplesCallback(
+        this.run_dir.samples if this.is_first else None,
+        datasets.evaluation,
+        tokenizer,
+        inference.end_ids(tokenizer, config.data.template_variables),
+        count=config.tracking.samples,
+        max_new_tokens=config.tracking.sample_tokens,
+        resume_step=this.resume_step if this.resume else None,
+    )
+
+
 def announce(this: Worker, config: Config, run: Run, datasets: Datasets) -> None:
     """What will be trained, on how much, in how many steps."""
     args, split = run.trainer.args, run.trainer.split
@@ -115,7 +135,7 @@ def announce(this: Worker, config: Config, run: Run, datasets: Datasets) -> None
     per_step = round(split.global_batch * plan.tokens_per_sequence)
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     lines = [
-        f"model      {total:,} parameters, {trainable:,} trainable, {precision}",
+        f"model      {total:,} parameters, {trainable:,} trainable ({trainable / total:.2%}), {precision}",
         f"batch      {split.global_batch} sequences = {per_step:,} tokens a step "
         f"({split.world_size} ranks x {split.micro_batch} sequences x {split.accumulation} accumulated)",
         f"data       {len(datasets.train):,} sequences of {block} tokens, {plan.fill:.2%} filled by "
@@ -135,6 +155,9 @@ def finish(this: Worker, run: Run) -> None:
             run.tracker.finish()
         this.note(now=True, phase="stopped", step=run.trainer.state.global_step)
         return
+    if run.samples:
+        this.note(now=True, phase="answering the sample prompts")
+        run.samples.answer(run.trainer.model, run.trainer.state.global_step)
     this.note(now=True, phase="saving the model")
     target = this.run_dir.model
     staging = target.with_name(".model")

@@ -89,6 +89,12 @@ def encode(
     return ids
 
 
+def stop_at(model: Any, ends: list[int]) -> None:
+    """Lets a model that is saved with these ids stop by itself wherever it is loaded."""
+    model.generation_config.eos_token_id = ends
+    model.generation_config._from_model_config = False  # else transformers goes back to the architecture's own
+
+
 def generate(
     model: Any,
     tokenizer: Any,

@@ -1,7 +1,7 @@
 """Building the model: from weights, or from its architecture with weights that depend on the seed alone."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,13 @@ from trainyard.schema import ARCHITECTURE, ModelConfig
 
 
 def build(
-    model: ModelConfig, vocab_size: int, special_ids: dict[str, int | None], *, seed: int, own_vocab: bool
+    model: ModelConfig,
+    vocab_size: int,
+    special_ids: dict[str, int | None],
+    *,
+    seed: int,
+    own_vocab: bool,
+    added: Sequence[int] = (),
 ) -> Any:
     """A causal language model in float32, partitioned while it is built when ZeRO-3 is on.
 
@@ -25,6 +31,7 @@ def build(
         special_ids: bos_token_id, eos_token_id and pad_token_id of the tokenizer, for a model from scratch.
         seed: decides the weights of a model from scratch.
         own_vocab: size the embeddings of a model from scratch by the tokenizer instead of the architecture's config.
+        added: ids that the pretrained weights do not know; they get rows of their own.
 
     Raises:
         ValueError: the tokenizer yields ids that pretrained embeddings do not have.
@@ -38,11 +45,13 @@ def build(
             trust_remote_code=model.trust_remote_code,
         )
         rows = loaded.config.vocab_size
-        if vocab_size > rows:
+        if vocab_size - len(added) > rows:
             raise ValueError(
                 f"the tokenizer has {vocab_size} ids and the embeddings of {model.path} {rows} rows; "
                 f"set tokenizer.path to the tokenizer that the model was trained with"
             )
+        if added:
+            add_rows(loaded, vocab_size, added)
         return loaded
     config = architecture(model)
     if own_vocab or config.vocab_size < vocab_size:
@@ -71,6 +80,22 @@ def architecture(model: ModelConfig) -> Any:
     if "rope_theta" in given and isinstance(values.get("rope_parameters"), dict):
         values["rope_parameters"] = values["rope_parameters"] | {"rope_theta": given["rope_theta"]}
     return type(found).from_dict(values | given)
+
+
+@torch.no_grad()
+def add_rows(model: PreTrainedModel, vocab_size: int, added: Sequence[int]) -> None:
+    """Gives ids that were added to the tokenizer rows in the embeddings and the output layer: the mean of the others.
+
+    So a new token starts as likely as an average one, and the others keep their odds among themselves (Hewitt, 2021,
+    "Initializing new word embeddings for pretrained language models"). Rows held in reserve are used first.
+    """
+    if vocab_size > model.config.get_text_config().vocab_size:
+        model.resize_token_embeddings(vocab_size, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        parameters = list(layer.parameters(recurse=False)) if layer else []
+        with _whole(parameters):
+            for rows in parameters:  # an output layer may have a bias
+                rows[list(added)] = rows[: min(added)].float().mean(0).to(rows.dtype)
 
 
 def _attention(model: ModelConfig) -> dict[str, str]:

@@ -23,6 +23,8 @@ def finished(run_dir: RunDir, status: dict[str, Any]) -> str:
             before = "" if first is None else f"{first:.4f} -> "
             lines.append(f"  {label:14} {before}{final[name]:.4f}")
     model = _short(run_dir.model)
+    if run_dir.samples.is_file():
+        lines.append(f"  {'samples':14} {_short(run_dir.samples)}")
     lines += [
         f"  {'model':14} {model}",
         f"  {'dashboard':14} bash launch/dashboard.sh {_short(run_dir.path.parent.parent)}",

@@ -85,5 +85,6 @@ def data_request(config: Config) -> Request:
         tokenizer_path=config.tokenizer.path or config.model.path,
         vocab_size=config.tokenizer.vocab_size,
         seed=config.run.seed,
+        add_tokens=tuple(config.tokenizer.add_tokens),
         trust_remote_code=config.model.trust_remote_code,
     )

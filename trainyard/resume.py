@@ -73,7 +73,8 @@ def load_beside(named: Path) -> Config | None:
 def drift(before: Config, now: Config) -> list[str]:
     """One message for every setting under EXACT that differs, old and new."""
     old, new = (_flat(asdict(config)) for config in (before, now))
-    passed_over = [*NOT_EXACT, "tokenizer.path" if now.tokenizer.path is None else ""]
+    derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
+    passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
     return [
         f"{key}: the run has {old.get(key)}, this command {value}. {OTHERWISE}"
         for key, value in new.items()

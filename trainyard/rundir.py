@@ -17,6 +17,7 @@ class RunDir:
         self.status = path / "status.json"
         self.progress = path / "progress.json"
         self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
         self.logs = path / "logs"
         self.console = self.logs / "console.log"
         self.launcher_log = self.logs / "launcher.log"

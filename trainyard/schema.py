@@ -66,6 +66,9 @@ class TokenizerConfig:
     """Hub id or directory. None: the model's own; without a model path, a byte-level BPE trained on the data."""
     vocab_size: int = 2048
     """Size of the tokenizer that is trained when there is none, special tokens included."""
+    add_tokens: list[Any] = field(default_factory=list)
+    """Tokens that it lacks, as ['<|im_start|>', '<|im_end|>']: special, so only the chat template can put them;
+    {content: word, special: false} is found in any text. Their embeddings start from the mean of the others."""
 
 
 @dataclass(kw_only=True)
@@ -201,6 +204,11 @@ class TrackingConfig:
     project: str = "trainyard"
     workspace: str | None = None
     tags: list[str] = field(default_factory=list)
+    samples: int = 0
+    """Prompts of held-out documents that the model answers before the first step and after the last, for samples.jsonl
+    and the dashboard."""
+    sample_tokens: int = 128
+    """Longest answer, in tokens."""
 
 
 @dataclass(kw_only=True)

@@ -45,17 +45,24 @@ class SwanLabCallback(TrainerCallback):
         """`log_dir` receives the files of local and offline runs; `config` is shown with the run; `say` warns."""
         self.settings, self.name, self.log_dir, self.config, self.say = settings, name, log_dir, config, say
         self.history: list[dict[str, Any]] = []
+        self.samples: list[dict[str, Any]] = []
+        """Answers of before the checkpoint; see trainyard.callbacks.samples."""
         self._run: Any = None
         self._failed = False
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if "train_runtime" in kwargs["logs"] or self._failed:  # the Trainer's closing summary is not a step
-            return
-        if self._run is None:
-            self._attempt("start", self._start)
-            for row in self.history:
-                self._send(row["step"], {key: value for key, value in row.items() if key != "step"})
-        self._send(state.global_step, kwargs["logs"])
+        if "train_runtime" not in kwargs["logs"]:  # the Trainer's closing summary is not a step
+            self._open()
+            self._send(state.global_step, kwargs["logs"])
+
+    def show(self, samples: list[dict[str, Any]]) -> None:
+        """Sends answers to sample prompts, all of one step, as text."""
+        self._open()
+        if self._run is not None and samples:
+            import swanlab
+
+            texts = [swanlab.Text(_described(row), caption=f"sample {i}") for i, row in enumerate(samples, 1)]
+            self._attempt("log", lambda: self._run.log({"samples/answers": texts}, step=samples[0]["step"]))
 
     def finish(self) -> None:
         """Closes the experiment, once everything is written or sent."""
@@ -63,6 +70,14 @@ class SwanLabCallback(TrainerCallback):
             import swanlab
 
             self._attempt("finish", swanlab.finish)
+
+    def _open(self) -> None:
+        if self._run is not None or self._failed:
+            return
+        self._attempt("start", self._start)
+        for row in self.history:
+            self._send(row["step"], {key: value for key, value in row.items() if key != "step"})
+        self.show(self.samples)
 
     def _start(self) -> None:
         import swanlab
@@ -90,3 +105,8 @@ class SwanLabCallback(TrainerCallback):
             self._run, self._failed = None, True
             reason = (str(error).strip() or "no message").splitlines()[0]
             self.say(f"tracking is off: SwanLab could not {what}: {type(error).__name__}: {reason}")
+
+
+def _described(sample: dict[str, Any]) -> str:
+    ending = "" if sample["finished"] else " [...]"
+    return f"{sample['prompt']}\n\n--- model ---\n{sample['response']}{ending}\n\n--- data ---\n{sample['reference']}"

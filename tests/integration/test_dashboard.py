@@ -20,7 +20,7 @@ QUIET = ["--disable-quic", "--disable-background-networking", "--disable-compone
 
 
 @pytest.fixture(scope="module")
-def dashboard(zero2_run: Finished) -> Iterator[str]:
+def dashboard(zero2_run: Finished, lora_run: Finished) -> Iterator[str]:
     """`bash launch/dashboard.sh` over the outputs of the tests; yields its address."""
     port = free_port()
     arguments = ["bash", str(ROOT / "launch" / "dashboard.sh"), str(zero2_run.run.parent.parent), "--port", str(port)]
@@ -82,3 +82,23 @@ def test_the_curves_are_drawn_in_the_browser(dashboard: str, zero2_run: Finished
     assert len(drawn) > 500, "no line in the colour of the experiment"
     columns = {x for x, _ in drawn}
     assert len(columns) > 500, "the lines do not run across the charts"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_answers_before_and_after_are_shown_as_text(dashboard: str, lora_run: Finished, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in (lora_run.run / "samples.jsonl").read_text().splitlines()]
+    before, after = ([row for row in rows if row["step"] == step] for step in (0, 6))
+    assert len(before) == len(after) >= 2 and len(rows) == 2 * len(before)
+    assert all(row["prompt"].startswith("<|q|>say") and row["prompt"].endswith("<|a|>") for row in rows)
+    assert CHROMIUM is not None
+    (experiment,) = (e for e in ask(f"{dashboard}/api/v1/project")["experiments"] if e["name"] == "lora")
+    page = f"{dashboard}/experiment/{experiment['id']}/chart"
+    options = [
+        *OFFLINE,
+        *QUIET,
+        "--virtual-time-budget=20000",
+        f"--user-data-dir={tmp_path}",
+    ]
+    dom = subprocess.run([CHROMIUM, *options, "--dump-dom", page], capture_output=True, text=True, timeout=120).stdout
+    assert "samples/answers" in dom
+    assert before[0]["reference"].split()[0] in dom

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from trainyard.data import fingerprint, plans, sources
+from trainyard.data import added_tokens, fingerprint, plans, sources
 from trainyard.data import tokenizer as tokenizers
 from trainyard.data.chat import Conversation
 from trainyard.data.parts import MakeEncoder, Parts, Report, group, locked
@@ -40,6 +40,8 @@ class Request:
     vocab_size: int
     seed: int
     """Chooses the documents when a fraction of a source is asked for."""
+    add_tokens: tuple[Any, ...] = ()
+    """Given to the tokenizer beside those it has; see trainyard.data.added_tokens."""
     trust_remote_code: bool = False
     part_bytes: int | None = None
     """Bytes on disk that are tokenized between two points at which a killed preparation goes on. None: by the size."""
@@ -70,6 +72,8 @@ def find(request: Request) -> Prepared | None:
         return None
     digest = _digest(request)
     tokenizer_path = request.tokenizer_path or str(_trained_tokenizer(request, digest))
+    if request.add_tokens:
+        tokenizer_path = str(added_tokens.directory(_tokenizers(request), tokenizer_path, request.add_tokens))
     files = tokenizers.local_files(tokenizer_path)
     if not files:
         return None
@@ -112,6 +116,8 @@ def prepare(
             if not directory.is_dir():
                 tokenizers.train(_texts(request), request.vocab_size, directory)
         tokenizer_path = str(directory)
+    if request.add_tokens:
+        tokenizer_path = _with_added_tokens(request, tokenizer_path)
     loaded = tokenizers.load(tokenizer_path, trust_remote_code=request.trust_remote_code)
     store = _store(request, digest, tokenizers.local_files(tokenizer_path))
     if not store.is_dir():
@@ -230,7 +236,20 @@ def _digest(request: Request) -> str:
 
 def _trained_tokenizer(request: Request, digest: str) -> Path:
     key = xxhash.xxh3_64_hexdigest(f"{digest} {request.vocab_size} {tokenizers.SPECIAL_TOKENS}".encode())
-    return (request.outputs / "tokenizers" / key).absolute()
+    return _tokenizers(request) / key
+
+
+def _with_added_tokens(request: Request, base: str) -> str:
+    root = _tokenizers(request)
+    made = added_tokens.directory(root, base, request.add_tokens)
+    if made is None or not made.is_dir():
+        trust = request.trust_remote_code
+        made = added_tokens.extend(base, request.add_tokens, root, trust_remote_code=trust)
+    return str(made)
+
+
+def _tokenizers(request: Request) -> Path:
+    return (request.outputs / "tokenizers").absolute()
 
 
 def _store(request: Request, digest: str, tokenizer_files: list[Path]) -> Path:

@@ -153,7 +153,7 @@ class ChatTemplate:
         if match is None:
             raise ConversationError(
                 "the chat template ends the assistant's turn with no special token, so a model would never stop; "
-                "let it write eos_token there, or make what it writes a special token"
+                "let it write eos_token there, or make what it writes a special token with tokenizer.add_tokens"
             )
         between = rendered[len(prompt) : place].strip() if rendered.startswith(prompt) else ""
         return Markup(self._special, match[0], between)
