@@ -180,6 +180,6 @@ def _groups() -> list[str]:
 def _first_line(error: Exception) -> str:
     """The innermost reason, without the lines that describe Hydra's own state."""
     cause: BaseException = error
-    while cause.__cause__ is not None:
+    while cause.__cause__ is not None and str(cause.__cause__) not in ("", "None"):  # the parser's own have no text
         cause = cause.__cause__
     return str(cause).strip().splitlines()[0]
