@@ -2,7 +2,10 @@
 
 import sys
 
-from trainyard.controller import main
+from trainyard.signals import StopSignals
 
 if __name__ == "__main__":
-    sys.exit(main("pretrain", sys.argv[1:]))
+    with StopSignals() as stop:  # before the imports: a stop loses nothing at any moment
+        from trainyard.controller import main
+
+        sys.exit(main("pretrain", sys.argv[1:], stop))

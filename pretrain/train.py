@@ -32,7 +32,7 @@ def train(this: Worker) -> None:
     )
     run = factory.build(this, config, args, network, tokenizer, datasets)
     factory.announce(this, config, run, datasets)
-    run.trainer.train(resume_from_checkpoint=str(this.resume) if this.resume else None)
+    factory.train(this, run)
     factory.finish(this, run)
 
 

@@ -165,6 +165,14 @@ def lora_run(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
+def faults(outputs: Path, corpus: Path, pretrain: Pretrain) -> Any:
+    """See tests/faults/disturb.py."""
+    from disturb import Faults
+
+    return Faults(outputs, corpus, pretrain)
+
+
+@pytest.fixture
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)
     yield

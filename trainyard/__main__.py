@@ -13,6 +13,7 @@ from trainyard.input_checks import model_problems, source_problems
 from trainyard.resolve import resolve
 from trainyard.schema import Config
 from trainyard.supervisor import FAILED, WRONG
+from trainyard.worker import follow_controller
 
 STAGES = ("pretrain", "sft")
 
@@ -43,6 +44,7 @@ def main() -> int:
     if rest:
         getattr(arguments, arguments.loose).extend(rest)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that helpers are ended
+    follow_controller()
     return _guarded(arguments)
 
 

@@ -249,8 +249,11 @@ def _launch(config: Config, hosts: int) -> Iterator[str]:
         yield f"launch.master_port={port}: must lie between 1024 and 65535; leave it out for a free one"
     elif port is not None and not _is_free(port):
         yield f"launch.master_port={port}: the port is in use; leave it out for a free one"
-    if launch.grace_period_s <= 0 or launch.timeout_s <= 0:
-        yield "launch.grace_period_s and launch.timeout_s: must be above 0 seconds"
+    for name in ("grace_period_s", "timeout_s", "hang_timeout_s"):
+        if getattr(launch, name) <= 0:
+            yield f"launch.{name}={getattr(launch, name):g}: must be above 0 seconds"
+    if launch.max_restarts < 0:
+        yield f"launch.max_restarts={launch.max_restarts}: must be at least 0"
 
 
 def _is_free(port: int) -> bool:

@@ -15,21 +15,22 @@ from trainyard.devices import detect
 from trainyard.resolve import resolve
 from trainyard.rundir import RunDir
 from trainyard.schema import Config
-from trainyard.supervisor import FAILED, FINISHED, STOPPED, WRONG, StopSignals, Supervisor, refuse
+from trainyard.signals import StopSignals
+from trainyard.supervisor import FAILED, FINISHED, STOPPED, WRONG, Supervisor, refuse
 
 
-def main(stage: str, arguments: Sequence[str]) -> int:
+def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     """Runs one stage with the command line's overrides; options such as --help and -m are Hydra's own."""
     if any(argument.startswith("-") for argument in arguments):
-        return _through_hydra(stage, arguments)
+        return _through_hydra(stage, arguments, stop)
     try:
-        return run(compose(stage, arguments), with_implied(arguments))
+        return run(compose(stage, arguments), with_implied(arguments), stop)
     except ConfigError as error:
         beside = check(error.partial, with_implied(arguments))[1] if error.partial else []
         return refuse([*error.problems, *beside])
 
 
-def _through_hydra(stage: str, arguments: Sequence[str]) -> int:
+def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     """--help, --cfg job, --info, -m and the rest, as @hydra.main gives them; each job of -m is a run of its own.
 
     A stop signal ends the sweep with the job that it stopped; a failed job does not.
@@ -46,7 +47,7 @@ def _through_hydra(stage: str, arguments: Sequence[str]) -> int:
     @hydra.main(config_path=str(configs.CONF_DIR), config_name=stage, version_base="1.3")
     def job(node: Any) -> None:
         if STOPPED not in codes:
-            codes.append(run(configs.to_config(node), list(HydraConfig.get().overrides.task)))
+            codes.append(run(configs.to_config(node), list(HydraConfig.get().overrides.task), stop))
 
     try:
         job()
@@ -65,7 +66,7 @@ def check(config: Config, overrides: Sequence[str]) -> tuple[RunDir, list[str]]:
     return run_dir, problems or resume.problems(config, run_dir)
 
 
-def run(config: Config, overrides: Sequence[str]) -> int:
+def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
     """Checks a composed config, prepares its data, trains, and returns the exit code."""
     run_dir, problems = check(config, overrides)
     if problems:
@@ -75,5 +76,4 @@ def run(config: Config, overrides: Sequence[str]) -> int:
         return FINISHED
     if not run_dir.acquire():
         return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])
-    with StopSignals() as stop:
-        return Supervisor(config, overrides, detect(), run_dir, stop).run()
+    return Supervisor(config, overrides, detect(), run_dir, stop).run()

@@ -12,13 +12,14 @@ from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 from trainyard import inference
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
 from trainyard.callbacks.samples import SamplesCallback
-from trainyard.callbacks.stop import StopCallback
+from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
 from trainyard.model import count_parameters, flops_per_token
 from trainyard.runconfig import redact
+from trainyard.rundir import read_json
 from trainyard.schema import Config
-from trainyard.trainer import DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
+from trainyard.trainer import WINDOW, DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
 from trainyard.worker import Worker
 
 
@@ -44,7 +45,8 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
     resolve_strategies(args, len(datasets.train), split.global_batch)
     if datasets.evaluation is None:  # a corpus of one document
         args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
-    args.eval_on_start = args.eval_on_start and this.resume is None
+    if this.resume is not None:
+        args.eval_on_start = read_json(this.resume / WINDOW.format(0)).get("evaluation_due", False)
     tokens_per_step = round(split.global_batch * datasets.train.plan.tokens_per_sequence)
     stop = StopCallback(this)
     speed = SpeedCallback(
@@ -54,7 +56,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         world_size=this.world_size,
     )
     samples = _samples(this, config, tokenizer, datasets)
-    callbacks: list[TrainerCallback] = [stop, *early_stopping(config.trainer), *filter(None, [samples])]
+    callbacks: list[TrainerCallback] = [*early_stopping(config.trainer), *filter(None, [samples])]
     tracker = None
     if this.is_first:
         metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
@@ -75,6 +77,8 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         start_step=this.resume_step,
         callbacks=callbacks,
         speed=speed,
+        stop=stop,
+        worker=this,
     )
     return Run(trainer, stop, tracker, samples)
 
@@ -146,6 +150,14 @@ def announce(this: Worker, config: Config, run: Run, datasets: Datasets) -> None
         f"= {args.max_steps * split.global_batch / len(datasets.train):.2f} epochs",
     ]
     this.say("\n".join(lines))
+
+
+def train(this: Worker, run: Run) -> None:
+    """Trains from the checkpoint, if there is one, to the end or until the ranks are asked to stop."""
+    try:
+        run.trainer.train(resume_from_checkpoint=str(this.resume) if this.resume else None)
+    except StoppedError:
+        run.stop.stopped = True
 
 
 def finish(this: Worker, run: Run) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from trainyard import ROOT
+from trainyard import ROOT, signals
 from trainyard.devices import Devices
 from trainyard.rundir import RunDir
 from trainyard.schema import Config
@@ -86,10 +86,19 @@ def _threads(config: Config, devices: Devices) -> int:
 
 def start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone."""
-    with log.open("wb") as stream:
+    with log.open("wb") as stream, signals.held_back():
         return subprocess.Popen(
             arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
+
+
+def own_processes(leader: int) -> list[int]:
+    """The launcher's own processes on this node, not the ranks: the command, and what it starts to start them."""
+    try:
+        children = psutil.Process(leader).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [leader, *(child.pid for child in children)]
 
 
 def kill(launcher: subprocess.Popen[bytes]) -> None:

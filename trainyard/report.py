@@ -2,11 +2,10 @@
 
 import math
 import os
-import re
-import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from trainyard.attempt import Attempt
 from trainyard.rundir import RunDir, read_json
 
 LOG_TAIL = 15
@@ -40,25 +39,45 @@ def _next(run_dir: RunDir, model: str) -> str:
     return f"bash launch/sft.sh model.path={model}"
 
 
-def failure(run_dir: RunDir, code: int) -> str:
-    """The error of the rank that failed first; the last line is the error itself."""
+class Failure(NamedTuple):
+    """How a launch went wrong."""
+
+    text: str
+    """What is shown when it is the end; the last line is the error itself."""
+    step: int | None
+    """The last step that was finished; None when the training had not begun."""
+    final: bool
+    """Would another launch meet it again?"""
+
+    @property
+    def line(self) -> str:
+        return self.text.splitlines()[-1]
+
+
+def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
+    """What a launch has left: the error of the rank that failed first."""
+    logs = _short(run_dir.logs)
+    step = attempt.progress.get("step")
+    if attempt.hung is not None:
+        text = f"no progress for {attempt.hung:g} s (launch.hang_timeout_s); the stacks of all ranks are in {logs}"
+        return Failure(f"failed: {text}", step, final=False)
     errors = [read_json(path) for path in run_dir.logs.glob("rank-*.error.json")]
     errors = sorted((error for error in errors if error), key=lambda error: error.get("time", math.inf))
-    killed = re.findall(r"exits with return code = -(\d+)", _read(run_dir.launcher_log))
-    if killed:  # it could leave no message, and its peers' complaints about it are not the cause
-        number = int(killed[-1])
-        name = signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
-        hint = " The machine may have run out of memory: dmesg tells." if number == signal.SIGKILL else ""
-        return f"failed: a rank was ended by {name}.{hint} See {_short(run_dir.logs)}"
+    if attempt.killed:  # it could leave no message, and its peers' complaints about it are not the cause
+        ranks = " and ".join(f"rank {rank}" for rank in attempt.killed)
+        text = f"failed: {ranks} died without a message: killed, or out of memory (dmesg tells). See {logs}"
+        return Failure(text, step, final=False)
     if errors:
         first = errors[0]
-        return (
+        text = (
             f"{first['traceback'].rstrip()}\n"
             f"rank {first['rank']} failed first; its log is {_short(Path(first['log']))}\n"
             f"rank {first['rank']}: {first['error']}"
         )
+        return Failure(text, first["step"], first["final"])
     tail = "\n".join(_read(run_dir.launcher_log).splitlines()[-LOG_TAIL:])
-    return f"{tail}\nfailed: a rank ended without a message (launcher exit code {code}); see {_short(run_dir.logs)}"
+    text = f"{tail}\nfailed: a rank or the launcher ended without a message (exit code {attempt.code}); see {logs}"
+    return Failure(text, step, final=False)
 
 
 def _read(path: Path) -> str:

@@ -223,6 +223,11 @@ class LaunchConfig:
     """None: a free one."""
     grace_period_s: float = 110.0
     """Seconds between a stop signal and the moment when the ranks are killed if they have not saved and left."""
+    max_restarts: int = 3
+    """Launches after a failure, each from the newest good checkpoint; a step that fails twice is not tried again."""
+    hang_timeout_s: float = 1800.0
+    """Seconds without any progress after which the stacks of all ranks are written to their logs and the run is
+    restarted."""
     timeout_s: float = 1800.0
     """Seconds that a collective operation may wait for the other ranks before it fails."""
 

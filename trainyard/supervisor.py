@@ -2,30 +2,29 @@
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from trainyard import checkpoint, launcher, report, resume
+from trainyard.attempt import POLL_S, Attempt
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
-from trainyard.display import Display
 from trainyard.input_checks import prepared_problems
+from trainyard.report import Failure
 from trainyard.resolve import data_request
 from trainyard.runconfig import save
-from trainyard.rundir import RunDir, read_json
+from trainyard.rundir import RunDir
 from trainyard.schema import Config
+from trainyard.signals import StopSignals
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
-POLL_S = 0.2
-PEER_GRACE_S = 3.0
-"""Seconds that the other ranks get to leave by themselves, and to say what they saw, once one has failed."""
+BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0
+"""Seconds before the first restart, twice as many before each further one, and at most."""
 
 
 def say(text: str, *, wrong: bool = False) -> None:
@@ -39,29 +38,6 @@ def refuse(problems: Sequence[str]) -> int:
     for problem in problems:
         say(f"error: {problem}", wrong=True)
     return WRONG
-
-
-class StopSignals:
-    """Counts SIGTERM, SIGINT, SIGUSR1 and SIGHUP instead of dying of them."""
-
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.name = ""
-
-    def __enter__(self) -> "StopSignals":
-        wanted = [number for number in self.NUMBERS if signal.getsignal(number) != signal.SIG_IGN]  # nohup stays nohup
-        self._before = {number: signal.signal(number, self._note) for number in wanted}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        self.name = signal.Signals(number).name
 
 
 @dataclass
@@ -140,23 +116,24 @@ class Supervisor:
         if problems:
             return self._end("failed", refuse(problems), "")
         save(config, run_dir.config)
-        for leftover in (run_dir.progress, run_dir.stop, *run_dir.logs.glob("*.error.json")):
-            leftover.unlink(missing_ok=True)
-        step = (checkpoint.step_of(start) or 0) if start else 0
-        self.status.update(state="running", step=step)
-        if start is not None:
-            self.status["resumed_from"] = [*self.status["resumed_from"], step]
-            say(f"resuming from {start.name}")
-        process = launcher.start(
-            launcher.command(config, self.devices, run_dir, start),
-            launcher.environment(config, self.devices),
-            run_dir.launcher_log,
-        )
-        try:
-            self._watch(process)
-        finally:
-            launcher.kill(process)
-        return self._outcome(process.returncode)
+        failures: list[Failure] = []
+        while True:
+            if self.stop.count:
+                return self._end("preempted", STOPPED, f"{self.stop.name} before the start; {self._again()}")
+            step = (checkpoint.step_of(start) or 0) if start else 0
+            self.status.update(state="running", step=step, restarts=len(failures))
+            if start is not None:
+                self.status["resumed_from"] = [*self.status["resumed_from"], step]
+                say(f"resuming from {start.name}")
+            attempt = Attempt(config, self.devices, run_dir, start, self.stop, say)
+            attempt.follow(self._note_progress)
+            ended = self._ended(attempt)
+            if ended is not None:
+                return ended
+            failures.append(report.failure(run_dir, attempt))
+            if not self._tries_again(failures):
+                return self._end("failed", FAILED, failures[-1].text)
+            start = self._choose_checkpoint()
 
     def _choose_checkpoint(self) -> Path | None:
         if named := resume.begun_from(self.config, self.run_dir):
@@ -166,38 +143,37 @@ class Supervisor:
             say(f"{verdict.path.name} is passed over: {verdict.reason}")
         return good.path if good else None
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Until the launcher ends: shows the progress, keeps the status, passes on a wish to stop."""
-        deadline: float | None = None
-        failed_at: float | None = None
-        with Display(self.run_dir.console) as display:
-            while process.poll() is None:
-                progress = read_json(self.run_dir.progress)
-                display.update(progress)
-                self._note_progress(progress)
-                if self.stop.count and deadline is None:
-                    grace = self.config.launch.grace_period_s
-                    deadline = time.monotonic() + grace
-                    self.run_dir.stop.touch()
-                    say(f"{self.stop.name}: saving a checkpoint, then stopping (at most {grace:g} s)")
-                if failed_at is None and any(self.run_dir.logs.glob("rank-*.error.json")):
-                    failed_at = time.monotonic()
-                if self._is_over(deadline, failed_at):
-                    launcher.kill(process)
-                time.sleep(POLL_S)
-            progress = read_json(self.run_dir.progress)
-            display.update(progress)
-            self._note_progress(progress)
+    def _ended(self, attempt: Attempt) -> int | None:
+        """The exit code of a launch that finished or was stopped; None for one that failed."""
+        phase = attempt.progress.get("phase")
+        if phase == "done":
+            return self._end("finished", FINISHED, report.finished(self.run_dir, self.status))
+        if phase == "stopped":
+            return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
+        newest = checkpoint.newest_whole(self.run_dir.checkpoints)
+        saved = (checkpoint.step_of(newest) or 0) if newest else 0
+        if attempt.asked and self.status["step"] <= saved:
+            return self._end("preempted", STOPPED, f"stopped; nothing was lost, {self._again()}")
+        if attempt.asked:
+            lost = self.status["step"] - saved
+            text = f"stopped without a checkpoint of the last {lost} steps; {self._again()} from step {saved}"
+            return self._end("failed", FAILED, text)
+        return None
 
-    def _is_over(self, deadline: float | None, failed_at: float | None) -> bool:
-        """Must the ranks be killed: the grace period has passed, a third signal came, or a peer has failed?
-
-        After a failure DeepSpeed's launcher ends the other ranks one after the other and waits up to 30 s for each.
-        """
-        now = time.monotonic()
-        if failed_at is not None and now > failed_at + PEER_GRACE_S:
-            return True
-        return deadline is not None and (now > deadline or self.stop.count > 2)
+    def _tries_again(self, failures: list[Failure]) -> bool:
+        """Waits and says so; False when another launch would be of no use."""
+        last, allowed = failures[-1], self.config.launch.max_restarts
+        if last.final or len(failures) > allowed:
+            return False
+        if last.step in (failure.step for failure in failures[:-1]):
+            say(f"step {last.step} has failed twice; not tried again", wrong=True)
+            return False
+        seconds = min(BACK_OFF_S * 2 ** (len(failures) - 1), MAX_BACK_OFF_S)
+        say(f"{last.line}; restart {len(failures)} of {allowed} in {seconds:g} s", wrong=True)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not self.stop.count:
+            time.sleep(POLL_S)
+        return True
 
     def _note_progress(self, progress: dict[str, Any]) -> None:
         followed = ("step", "max_steps", "tokens_seen", "final")
@@ -205,18 +181,6 @@ class Supervisor:
         if news and any(self.status.get(key) != value for key, value in news.items()):
             self.status.update(news)
             self.run_dir.write_status(self.status)
-
-    def _outcome(self, code: int) -> int:
-        phase = read_json(self.run_dir.progress).get("phase")
-        if code == 0 and phase == "done":
-            return self._end("finished", FINISHED, report.finished(self.run_dir, self.status))
-        if code == 0 and phase == "stopped":
-            return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
-        newest = checkpoint.newest_whole(self.run_dir.checkpoints)
-        saved = (checkpoint.step_of(newest) or 0) if newest else 0
-        if self.stop.count and self.status["step"] <= saved:
-            return self._end("preempted", STOPPED, f"stopped; nothing was lost, {self._again()}")
-        return self._end("failed", FAILED, report.failure(self.run_dir, code))
 
     def _again(self) -> str:
         never = self.config.run.resume == "never"

@@ -16,9 +16,12 @@ from transformers.trainer_utils import EvalLoopOutput
 from trainyard import __version__, checkpoint, zero
 from trainyard.arguments import given_arguments
 from trainyard.callbacks.metrics import SpeedCallback
+from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import IGNORE, Collator, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
+from trainyard.rundir import read_json, write_json
 from trainyard.schema import Config, TrainerConfig
+from trainyard.worker import Worker
 
 
 def start_process_group(timeout_s: float) -> None:
@@ -95,6 +98,10 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
             setattr(args, f"{what}_steps", per_epoch)
 
 
+WINDOW = "trainer_window_{}.json"
+"""In a checkpoint, for each rank: the loss that is not logged yet, and whether an evaluation was left out."""
+
+
 class Trainer(transformers.Trainer):
     """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
 
@@ -111,8 +118,10 @@ class Trainer(transformers.Trainer):
         start_step: int,
         callbacks: list[TrainerCallback],
         speed: SpeedCallback,
+        stop: StopCallback,
+        worker: Worker,
     ):
-        self.split, self.start_step, self.speed = split, start_step, speed
+        self.split, self.start_step, self.speed, self.stop, self.worker = split, start_step, speed, stop, worker
         super().__init__(
             model=model,
             args=args,
@@ -120,7 +129,7 @@ class Trainer(transformers.Trainer):
             eval_dataset=eval_dataset,
             data_collator=data_collator,
             processing_class=tokenizer,
-            callbacks=[speed, *callbacks],
+            callbacks=[speed, stop, _Restore(self), *callbacks],
         )
         self.remove_callback(transformers.PrinterCallback)
 
@@ -153,8 +162,21 @@ class Trainer(transformers.Trainer):
         }
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with self.speed.paused():
-            return super()._evaluate(*args, **kwargs)
+        """Leaves off when the ranks are to stop; the next start makes up for it."""
+        try:
+            with self.speed.paused():
+                metrics: dict[str, float] = super()._evaluate(*args, **kwargs)
+        except StoppedError:
+            if self.state.global_step == self.start_step:
+                raise  # there is nothing to save
+            self.stop.leave(self.control, evaluation_due=True)
+            return {}
+        if self.state.global_step == self.start_step > 0:  # made up for: the Trainer does not compare this one
+            self._determine_best_metric(metrics, None)
+        return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        return bool(metrics) and super()._determine_best_metric(metrics, trial)
 
     def evaluation_loop(
         self, dataloader: Any, description: str, prediction_loss_only: Any = None, ignore_keys: Any = None,
@@ -166,12 +188,13 @@ class Trainer(transformers.Trainer):
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # sum of losses, tokens
         samples = 0
         with torch.no_grad():
-            for batch in dataloader:
+            for number, batch in enumerate(dataloader):
+                if self.stop.agreed():
+                    raise StoppedError
+                self.worker.note(phase="evaluating", batch=number)
                 inputs = self._prepare_inputs(batch)
                 tokens = inputs["labels"][:, 1:].ne(IGNORE).sum()
-                if (
-                    inputs["input_ids"].numel() == 0
-                ):  # other ranks still have a batch, and ZeRO-3 gathers in the forward
+                if inputs["input_ids"].numel() == 0:  # others still have a batch, and ZeRO-3 gathers in the forward
                     nothing = torch.zeros(1, 2, dtype=torch.int64, device=self.args.device)
                     inputs = {"input_ids": nothing, "labels": nothing}
                 with self.compute_loss_context_manager():
@@ -198,6 +221,7 @@ class Trainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The Trainer's and DeepSpeed's files, then the manifest, and only then the deletion of older checkpoints."""
+        self.worker.note(now=True, phase="saving a checkpoint")
         with self.speed.paused():
             self._save_and_describe(model, trial)
 
@@ -211,6 +235,9 @@ class Trainer(transformers.Trainer):
             super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = keep
+        window = {"loss": float(self._tr_loss), "last_logged": self._globalstep_last_logged}
+        due = {"evaluation_due": self.stop.evaluation_due}
+        write_json(target / WINDOW.format(self.split.rank), window | due)
         dist.barrier()
         if self.args.should_save:
             directory = Path(self.args.output_dir)
@@ -228,6 +255,28 @@ class Trainer(transformers.Trainer):
             best = self.state.best_model_checkpoint
             checkpoint.rotate(directory, keep, protect=[Path(best)] if best else [])
         dist.barrier()
+
+    def restore_window(self) -> None:
+        """Goes on with the mean loss since the last line of metrics where the checkpoint left it."""
+        if self.worker.resume is None:
+            return
+        files = sorted(self.worker.resume.glob(WINDOW.format("*")))
+        windows = {file.name: read_json(file) for file in files}
+        own = windows.get(WINDOW.format(self.split.rank), {}) if len(files) == self.split.world_size else {}
+        if windows:
+            mean = sum(window["loss"] for window in windows.values()) / len(windows)
+            self._tr_loss += own.get("loss", mean)  # the mean where another number of ranks has written
+            self._globalstep_last_logged = next(iter(windows.values()))["last_logged"]
+
+
+class _Restore(TrainerCallback):
+    """Called when the Trainer has set its own sums to zero."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.restore_window()
 
 
 class DeepSpeedRecord(TrainerCallback):

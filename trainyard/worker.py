@@ -16,10 +16,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from trainyard import signals
 from trainyard.rundir import RunDir, write_json
 
 PROGRESS_INTERVAL_S = 0.5
 """Least time between two writes of progress.json."""
+
+
+class FinalError(Exception):
+    """A failure that another start would meet again."""
 
 
 @dataclass
@@ -30,7 +35,10 @@ class Worker:
     world_size: int
     run_dir: RunDir
     resume: Path | None
-    stop_signalled: bool = False
+    stop_signalled: str = ""
+    """The name of a signal that asked this rank to stop."""
+    step: int | None = None
+    """The last step that was finished; None before the first."""
     progress: dict[str, Any] = field(default_factory=lambda: {"phase": "starting"})
     _written: float = 0.0
 
@@ -58,7 +66,7 @@ class Worker:
 
     def wants_to_stop(self) -> bool:
         """Was this rank signalled, or (asked by rank 0) does the controller want the run to stop?"""
-        return self.stop_signalled or (self.is_first and self.run_dir.stop.exists())
+        return bool(self.stop_signalled) or (self.is_first and self.run_dir.stop.exists())
 
 
 @contextmanager
@@ -74,20 +82,26 @@ def worker(arguments: list[str]) -> Iterator[Worker]:
     this = Worker(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), run_dir, resume)
     log = run_dir.logs / f"rank-{this.rank}.log"
     _redirect(log)
-    _follow_controller()
+    follow_controller()
 
     def note_stop(number: int, frame: FrameType | None) -> None:
-        this.stop_signalled = True
+        this.stop_signalled = signal.Signals(number).name
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in signals.STOPPING:
         signal.signal(number, note_stop)
+    signals.let_through()
+    pid = run_dir.logs / f"rank-{this.rank}.pid"
+    pid.write_text(f"{os.uname().nodename} {os.getpid()}", encoding="utf-8")
     try:
         this.note(now=True)
         yield this
+        pid.unlink()
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
         traceback.print_exc()
         last_words = {
             "rank": this.rank,
+            "step": this.step,
+            "final": isinstance(error, FinalError),
             "time": time.time(),
             "error": " ".join(f"{type(error).__name__}: {error}".split()),  # one line
             "traceback": "".join(traceback.format_exception(error, limit=-6)),
@@ -104,10 +118,11 @@ def _redirect(log: Path) -> None:
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
     faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # the controller asks for the stacks of ranks that hang
     print(f"---- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()} on {socket.gethostname()}", flush=True)
 
 
-def _follow_controller() -> None:
+def follow_controller() -> None:
     """Leaves when the controller on this host is gone: a rank without one would hold its device for ever."""
     host, _, pid = os.environ.get("TRAINYARD_CONTROLLER", "").partition(" ")
     if host != socket.gethostname():

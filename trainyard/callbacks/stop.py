@@ -9,22 +9,47 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trainyard.worker import Worker
 
 
+class StoppedError(Exception):
+    """All ranks leave together, where there is nothing to save."""
+
+
 class StopCallback(TrainerCallback):
-    """At every step's end the ranks compare notes; if any was asked to stop, all save and stop after this very step.
+    """Before the first step and at the end of each the ranks compare notes; if any was asked to stop, all save and stop
+    at this very step.
 
     The flag travels over a gloo group of its own, so no GPU waits for it.
+
+    Attributes:
+        stopped: are the ranks leaving before the end?
+        evaluation_due: has an evaluation been left out for that?
     """
 
     def __init__(self, worker: Worker):
         self.worker = worker
-        self.stopped = False
+        self.stopped = self.evaluation_due = False
         self._group = dist.new_group(backend="gloo")
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def agreed(self) -> bool:
+        """Was any rank asked to stop? Every rank must ask at the same moment, and gets the same answer."""
         flag = torch.tensor([int(self.worker.wants_to_stop())])
         dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
-        if flag.item() and state.global_step < state.max_steps:
-            self.stopped = True
-            control.should_training_stop = True
-            control.should_save = True
-            control.should_evaluate = False
+        if flag.item():
+            self.worker.note(now=True, asked=self.worker.stop_signalled or "a signal to a rank")
+        return bool(flag.item())
+
+    def leave(self, control: TrainerControl, *, evaluation_due: bool) -> None:
+        """Has the Trainer save and stop at this step."""
+        self.stopped, self.evaluation_due = True, evaluation_due
+        control.should_training_stop = control.should_save = True
+        control.should_evaluate = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.agreed():
+            raise StoppedError
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.worker.step = state.global_step
+        if self.agreed() and state.global_step < state.max_steps:
+            self.leave(control, evaluation_due=control.should_evaluate)

@@ -1,0 +1,144 @@
+"""One launch of a run's ranks, followed until nothing of it is left."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from trainyard import launcher, signals
+from trainyard.devices import Devices
+from trainyard.display import Display
+from trainyard.rundir import RunDir, read_json
+from trainyard.schema import Config
+from trainyard.signals import StopSignals
+
+POLL_S = 0.2
+PEER_GRACE_S = 3.0
+"""Seconds that the other ranks get to leave by themselves, and to say what they saw, once one has failed."""
+DUMP_S = 1.0
+"""Seconds in which the ranks write their stacks."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Attempt:
+    """Starts DeepSpeed's launcher and stays with it.
+
+    Attributes:
+        asked: what asked for a stop, a signal's name; empty while nothing has.
+        hung: seconds without progress after which the ranks were killed; None unless they were.
+        killed: ranks that died without a word.
+        code: the launcher's exit code.
+    """
+
+    config: Config
+    devices: Devices
+    run_dir: RunDir
+    checkpoint: Path | None
+    stop: StopSignals
+    say: Say
+
+    def __post_init__(self) -> None:
+        self.asked = ""
+        self.hung: float | None = None
+        self.killed: list[int] = []
+        self.code = 0
+        self.progress: dict[str, Any] = {}
+        self._deadline = self._failed_at = float("inf")
+        self._beat = time.monotonic()
+
+    def follow(self, note: Callable[[dict[str, Any]], None]) -> None:
+        """Until launcher and ranks have ended; `note` gets rank 0's progress again and again."""
+        leftovers = (*self.run_dir.logs.glob("*.error.json"), *self.run_dir.logs.glob("*.pid"))
+        for leftover in (self.run_dir.progress, self.run_dir.stop, *leftovers):
+            leftover.unlink(missing_ok=True)
+        process = launcher.start(
+            launcher.command(self.config, self.devices, self.run_dir, self.checkpoint),
+            launcher.environment(self.config, self.devices),
+            self.run_dir.launcher_log,
+        )
+        try:
+            with Display(self.run_dir.console) as display:
+                while process.poll() is None:
+                    self._look(display, note)
+                    self._pass_on_stop(process)
+                    if self._is_over():
+                        break
+                    time.sleep(POLL_S)
+                launcher.kill(process)
+                self._look(display, note)
+        finally:
+            launcher.kill(process)
+            self.code = process.returncode
+
+    def _look(self, display: Display, note: Callable[[dict[str, Any]], None]) -> None:
+        progress = read_json(self.run_dir.progress)
+        if progress != self.progress:
+            self.progress, self._beat = progress, time.monotonic()
+        display.update(progress)
+        note(progress)
+
+    def _pass_on_stop(self, process: subprocess.Popen[bytes]) -> None:
+        """Tells the ranks once; from then on they have the grace period."""
+        if self.asked:
+            return
+        if self.stop.count:
+            self.asked = self.stop.name
+        else:
+            self.asked = next(filter(None, map(signals.pending, launcher.own_processes(process.pid))), "")
+        self.asked = self.asked or str(self.progress.get("asked", ""))
+        if self.asked:
+            grace = self.config.launch.grace_period_s
+            self._deadline = time.monotonic() + grace
+            self.run_dir.stop.touch()
+            self.say(f"{self.asked}: saving a checkpoint, then stopping (at most {grace:g} s)")
+
+    def _is_over(self) -> bool:
+        """Must the ranks be killed: a peer has failed, the grace period has passed, a third signal came, or they hang?
+
+        After a failure DeepSpeed's launcher ends the other ranks one after the other and waits up to 30 s for each.
+        """
+        now = time.monotonic()
+        if self._failed_at == float("inf") and self._has_failed():
+            self._failed_at = now
+        limit = self.config.launch.hang_timeout_s
+        if now > self._beat + limit:
+            self.hung = limit
+            self._dump_stacks()
+            return True
+        return now > self._failed_at + PEER_GRACE_S or now > self._deadline or self.stop.count > 2
+
+    def _has_failed(self) -> bool:
+        """Has a rank said that it failed, or died without a word?"""
+        dead = [rank for rank, pid in self._ranks() if not psutil.pid_exists(pid)]
+        self.killed = [rank for rank in dead if not (self.run_dir.logs / f"rank-{rank}.error.json").exists()]
+        return bool(dead) or any(self.run_dir.logs.glob("rank-*.error.json"))
+
+    def _ranks(self) -> Iterator[tuple[int, int]]:
+        """Rank and process of those on this node that have not left in order."""
+        for file in self.run_dir.logs.glob("rank-*.pid"):
+            host, _, pid = _read(file).partition(" ")
+            if host == os.uname().nodename and pid:
+                yield int(file.stem.removeprefix("rank-")), int(pid)
+
+    def _dump_stacks(self) -> None:
+        for _, pid in self._ranks():
+            try:
+                os.kill(pid, signal.SIGUSR2)  # see trainyard.worker
+            except ProcessLookupError:
+                continue
+        time.sleep(DUMP_S)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""
