@@ -50,3 +50,57 @@ def test_whoever_gets_the_signal_all_ranks_save_at_one_step(
     resumed = faults.again(name, SLOW, "trainer.save_steps=100")
     assert resumed.status["resumed_from"] == [step]
     assert_same_run(resumed, zero2_run)
+
+
+@pytest.mark.faults(case="5", fault="SIGTERM during an evaluation")
+def test_an_evaluation_is_left_and_made_up_for(faults: Faults, zero2_run: Finished) -> None:
+    """The next start evaluates at the step of the stop, so that no line of metrics is missing."""
+    step = stopped(faults.start("stop-evaluating", "trainer.save_steps=100", fault="stop-in-evaluation 1 10"))
+    assert step == 10
+    (line,) = [
+        row for row in Finished(0, "", "", 0, faults.outputs / "pretrain/stop-evaluating").metrics if row["step"] == 10
+    ]
+    assert "eval_loss" not in line
+    resumed = faults.again("stop-evaluating", "trainer.save_steps=100")
+    assert_same_run(resumed, zero2_run)
+    assert resumed.series("eval_loss") == zero2_run.series("eval_loss")
+
+
+@pytest.mark.parametrize(
+    ("moment", "settings"),
+    [
+        ("stop-in-forward 1 7", ["deepspeed=zero3", "trainer.per_device_train_batch_size=1"]),
+        pytest.param("stop-in-save 0 5", ["trainer.save_steps=5"], marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.faults(case="5, 6", fault="SIGTERM in a forward pass with accumulation 4, in a save")
+def test_the_weights_are_those_of_the_recorded_step(faults: Faults, moment: str, settings: list[str]) -> None:
+    name = moment.replace(" ", "-")
+    settings = [*settings, "trainer.logging_steps=3"]
+    undisturbed = faults.again(f"{name}-undisturbed", *settings)
+    step = stopped(faults.start(name, *settings, fault=moment))
+    assert step == int(moment.split()[-1]) + 1
+    resumed = faults.again(name, *settings)
+    assert resumed.status["resumed_from"] == [step]
+    assert_same_run(resumed, undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["preparing", "starting"])
+@pytest.mark.faults(case="5", fault="SIGTERM during the preparation, before the first step")
+def test_a_stop_before_the_first_step_loses_nothing(faults: Faults, zero2_run: Finished, moment: str) -> None:
+    name = f"stop-{moment}"
+    fresh = ["tokenizer.vocab_size=500"] if moment == "preparing" else []  # a store that no test has prepared
+    live = faults.start(name, *fresh)
+    if moment == "preparing":
+        live.wait_for(lambda: any("trainyard" in process.cmdline() for process in live.members("prepare")))
+    else:
+        live.wait_for((live.run / "logs" / "rank-1.pid").exists)
+    live.process.send_signal(signal.SIGTERM)
+    done = live.end()
+    assert done.code == 75, done.stdout + done.stderr
+    assert leftovers(live.run) == []
+    assert not list((live.run / "checkpoints").glob("*"))
+    again = faults.again(name, *fresh)
+    assert again.code == 0, again.stderr
+    if moment == "starting":
+        assert_same_run(again, zero2_run)

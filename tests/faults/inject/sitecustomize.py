@@ -1,4 +1,5 @@
-"""Put on the PYTHONPATH of a run, this breaks something in it: FAULT="kind rank step", as "hang 1 5".
+"""Put on the PYTHONPATH of a run, this breaks something in it: FAULT="kind rank steps", as "hang 1 5" for rank 1 when 5
+steps are done.
 
 The fault happens once for each file named by FAULT_ONCE, which is made when it does; without one, every time.
 """
@@ -6,6 +7,7 @@ The fault happens once for each file named by FAULT_ONCE, which is made when it 
 import importlib.abc
 import importlib.util
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -44,33 +46,45 @@ def happens() -> bool:
     return True
 
 
-def at_step(rank: int, step: int, action: Any) -> Any:
-    """Wraps Trainer.training_step: `action(trainer, loss)` in the forward and backward pass that leads to `step`."""
+def before(method: str, rank: int, step: int, action: Any) -> Any:
+    """Wraps a method of the Trainer: `action()` comes before it on a rank once `step` steps are done."""
 
     def patch(module: ModuleType) -> None:
-        original = module.Trainer.training_step
+        original = getattr(module.Trainer, method)
 
-        def training_step(self: Any, *args: Any, **kwargs: Any) -> Any:
-            loss = original(self, *args, **kwargs)
-            if self.split.rank == rank and self.state.global_step == step - 1 and happens():
-                return action(self, loss)
-            return loss
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.split.rank == rank and self.state.global_step == step and happens():
+                action()
+            return original(self, *args, **kwargs)
 
-        module.Trainer.training_step = training_step
+        setattr(module.Trainer, method, wrapped)
 
     return patch
 
 
-def hang(trainer: Any, loss: Any) -> Any:
+def hang() -> None:
     while True:
         time.sleep(1000)
 
 
-def fail(trainer: Any, loss: Any) -> Any:
+def fail() -> None:
     raise RuntimeError("injected")
 
 
+def send(number: int) -> Any:
+    return lambda: os.kill(os.getpid(), number)
+
+
+FAULTS = {
+    "hang": ("training_step", hang),
+    "fail": ("training_step", fail),
+    "stop-in-forward": ("compute_loss", send(signal.SIGTERM)),
+    "stop-in-evaluation": ("evaluation_loop", send(signal.SIGTERM)),
+    "stop-in-save": ("_save_optimizer_and_scheduler", send(signal.SIGTERM)),
+    "kill-in-save": ("_save_rng_state", send(signal.SIGKILL)),
+}
+
 if "FAULT" in os.environ:
-    kind, rank, step = os.environ["FAULT"].split()
-    actions = {"hang": hang, "fail": fail}
-    sys.meta_path.insert(0, AfterImport("trainyard.trainer", at_step(int(rank), int(step), actions[kind])))
+    kind, number, steps = os.environ["FAULT"].split()
+    method, action = FAULTS[kind]
+    sys.meta_path.insert(0, AfterImport("trainyard.trainer", before(method, int(number), int(steps), action)))
