@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from trainyard import checks, dialogue, export, generation, preparation, preview
+from trainyard import checkpoints, checks, dialogue, export, generation, preparation, preview
 from trainyard.config import ConfigError, compose
 from trainyard.data.sources import DataError
 from trainyard.devices import CPU
@@ -34,6 +34,7 @@ def main() -> int:
         ("generate", generation, "answer a prompt, or a file of prompts", "prompt"),
         ("chat", dialogue, "talk with a model in the terminal", None),
         ("export", export, "merge a LoRA adapter into its base model", None),
+        ("checkpoints", checkpoints, "list, verify or delete the checkpoints of a run", None),
     ):
         verb = verbs.add_parser(name, help=summary, description=module.__doc__)
         module.add_options(verb)

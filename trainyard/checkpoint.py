@@ -12,6 +12,7 @@ from typing import Any
 
 import xxhash
 
+from trainyard import pickles
 from trainyard.rundir import read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -40,14 +41,22 @@ def write_manifest(checkpoint: Path, **facts: Any) -> None:
     write_json(checkpoint / MANIFEST, {**facts, "files": files})
 
 
-def verify(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be trusted, or None when every file is what the manifest says."""
+def unfinished(checkpoint: Path) -> str | None:
+    """Why a directory is no checkpoint, or None when its save has finished; its files are not looked at."""
     if not checkpoint.is_dir():
         return "no such directory"
-    manifest = read_json(checkpoint / MANIFEST)
-    if not manifest.get("files"):
-        return f"no {MANIFEST}: the save did not finish"
-    for name, entry in manifest["files"].items():
+    return None if read_json(checkpoint / MANIFEST).get("files") else f"no {MANIFEST}: the save did not finish"
+
+
+def verify(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be trusted, or None when every file is what the manifest says, and none runs code.
+
+    Nothing is unpickled for that.
+    """
+    if reason := unfinished(checkpoint):
+        return reason
+    files = read_json(checkpoint / MANIFEST)["files"]
+    for name, entry in files.items():
         file = checkpoint / name
         if not file.is_file():
             return f"{name} is missing"
@@ -55,7 +64,38 @@ def verify(checkpoint: Path) -> str | None:
             return f"{name} has {file.stat().st_size} bytes instead of {entry['size']}"
         if _checksum(file) != entry["xxh3_128"]:
             return f"{name} was damaged: its checksum differs from the manifest's"
+    for name in files:
+        if name.endswith(pickles.SUFFIXES):
+            try:
+                called = pickles.foreign(checkpoint / name)
+            except ValueError as error:
+                return str(error)
+            if called:
+                return f"{name} would run {called} when it is loaded, which no checkpoint needs"
     return None
+
+
+def required_bytes(directory: Path, trainable: int) -> int:
+    """About what the next checkpoint takes: as much as the newest, or 20 bytes for each trainable parameter.
+
+    These are the weights for transformers and for DeepSpeed, a float32 copy and two moments of AdamW.
+    """
+    newest = newest_whole(directory)
+    sizes = [entry["size"] for entry in read_json(newest / MANIFEST)["files"].values()] if newest else []
+    return sum(sizes) or 20 * trainable
+
+
+def lack_of_space(directory: Path, needed: int) -> str | None:
+    """A message when a disk has not enough room for a checkpoint of `needed` bytes."""
+    free = shutil.disk_usage(directory).free
+    if free >= needed:
+        return None
+    last = newest_whole(directory)
+    return (
+        f"{directory}: a checkpoint takes about {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free. Free some, "
+        f"keep fewer with trainer.save_total_limit, or set paths.outputs to another disk; "
+        f"{f'{last.name} is untouched' if last else 'there is no checkpoint yet'}, the same command goes on from there"
+    )
 
 
 def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:

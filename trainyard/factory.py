@@ -17,9 +17,9 @@ from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
 from trainyard.model import count_parameters, flops_per_token
 from trainyard.runconfig import redact
-from trainyard.rundir import read_json
+from trainyard.saving import Saver, read_window
 from trainyard.schema import Config
-from trainyard.trainer import WINDOW, DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
+from trainyard.trainer import DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
 from trainyard.worker import Worker
 
 
@@ -46,7 +46,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
     if datasets.evaluation is None:  # a corpus of one document
         args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
     if this.resume is not None:
-        args.eval_on_start = read_json(this.resume / WINDOW.format(0)).get("evaluation_due", False)
+        args.eval_on_start = read_window(this.resume, split).get("evaluation_due", False)
     tokens_per_step = round(split.global_batch * datasets.train.plan.tokens_per_sequence)
     stop = StopCallback(this)
     speed = SpeedCallback(
@@ -79,6 +79,14 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         speed=speed,
         stop=stop,
         worker=this,
+        saver=Saver(
+            this.run_dir.checkpoints,
+            this,
+            split,
+            keep=args.save_total_limit,
+            trainable=count_parameters(model)[1],
+            grace_period_s=config.launch.grace_period_s,
+        ),
     )
     return Run(trainer, stop, tracker, samples)
 

@@ -1,5 +1,6 @@
 """What a pickle would call when it is loaded, found without loading it (Python's own pickletools)."""
 
+import io
 import pickletools
 import re
 import zipfile
@@ -33,30 +34,35 @@ def foreign(file: Path) -> str | None:
         ValueError: it is no pickle.
     """
     try:
-        for data in _pickles(file):
-            for name in _globals(data):
-                if not _HARMLESS.fullmatch(name):
-                    return name.replace(" ", ".")
+        for stream in _pickles(file):
+            while stream.tell() < len(stream.getbuffer()):
+                for name in _globals(stream):
+                    if not _HARMLESS.fullmatch(name):
+                        return name.replace(" ", ".")
     except (zipfile.BadZipFile, ValueError, IndexError, KeyError, EOFError, OSError) as error:
         raise ValueError(f"{file.name} cannot be read as a checkpoint's file: {error}") from error
     return None
 
 
-def _pickles(file: Path) -> Iterator[bytes]:
-    if not zipfile.is_zipfile(file):
-        yield file.read_bytes()
-        return
-    with zipfile.ZipFile(file) as archive:
-        for name in archive.namelist():
-            if name.endswith(".pkl"):
-                yield archive.read(name)
+def _pickles(file: Path) -> Iterator[io.BytesIO]:
+    """Streams of pickles one after another, found as torch.load finds them."""
+    with file.open("rb") as stream:
+        is_zip = stream.read(4) == b"PK\x03\x04"
+        stream.seek(0)
+        if not is_zip:
+            yield io.BytesIO(stream.read())
+            return
+        with zipfile.ZipFile(stream) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(".pkl"):
+                    yield io.BytesIO(archive.read(entry))
 
 
-def _globals(data: bytes) -> Iterator[str]:
+def _globals(stream: io.BytesIO) -> Iterator[str]:
     """`module name` of everything that is looked up; the module of a computed name is unknown: `? name`."""
     strings: list[str | None] = []
     memo: dict[Any, str | None] = {}
-    for operation, argument, _ in pickletools.genops(data):
+    for operation, argument, _ in pickletools.genops(stream):
         name = operation.name
         if name in ("GLOBAL", "INST"):
             yield str(argument)

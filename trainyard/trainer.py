@@ -13,13 +13,13 @@ import transformers
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from trainyard import __version__, checkpoint, zero
+from trainyard import zero
 from trainyard.arguments import given_arguments
 from trainyard.callbacks.metrics import SpeedCallback
 from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import IGNORE, Collator, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
-from trainyard.rundir import read_json, write_json
+from trainyard.saving import Saver, read_window, write_window
 from trainyard.schema import Config, TrainerConfig
 from trainyard.worker import Worker
 
@@ -98,10 +98,6 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
             setattr(args, f"{what}_steps", per_epoch)
 
 
-WINDOW = "trainer_window_{}.json"
-"""In a checkpoint, for each rank: the loss that is not logged yet, and whether an evaluation was left out."""
-
-
 class Trainer(transformers.Trainer):
     """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
 
@@ -120,8 +116,10 @@ class Trainer(transformers.Trainer):
         speed: SpeedCallback,
         stop: StopCallback,
         worker: Worker,
+        saver: Saver,
     ):
-        self.split, self.start_step, self.speed, self.stop, self.worker = split, start_step, speed, stop, worker
+        self.split, self.start_step, self.worker = split, start_step, worker
+        self.speed, self.stop, self.saver = speed, stop, saver
         super().__init__(
             model=model,
             args=args,
@@ -220,53 +218,29 @@ class Trainer(transformers.Trainer):
         super()._save(output_dir, state_dict)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The Trainer's and DeepSpeed's files, then the manifest, and only then the deletion of older checkpoints."""
-        self.worker.note(now=True, phase="saving a checkpoint")
-        with self.speed.paused():
-            self._save_and_describe(model, trial)
-
-    def _save_and_describe(self, model: Any, trial: Any) -> None:
-        target = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            checkpoint.discard(target)  # what a save that was cut off, or a damaged one, left at this step
-        dist.barrier()
+        """The Trainer's and DeepSpeed's files, made a checkpoint by the saver, which deletes older ones too."""
         keep, self.args.save_total_limit = self.args.save_total_limit, None
+        saving = self.saver.saving(self.state.global_step, lambda: self.state.best_model_checkpoint)
         try:
-            super()._save_checkpoint(model, trial)
+            with self.speed.paused(), saving as target:
+                super()._save_checkpoint(model, trial)
+                write_window(
+                    target,
+                    self.split.rank,
+                    loss=float(self._tr_loss),
+                    last_logged=self._globalstep_last_logged,
+                    evaluation_due=self.stop.evaluation_due,
+                )
         finally:
             self.args.save_total_limit = keep
-        window = {"loss": float(self._tr_loss), "last_logged": self._globalstep_last_logged}
-        due = {"evaluation_due": self.stop.evaluation_due}
-        write_json(target / WINDOW.format(self.split.rank), window | due)
-        dist.barrier()
-        if self.args.should_save:
-            directory = Path(self.args.output_dir)
-            checkpoint.write_manifest(
-                target,
-                step=self.state.global_step,
-                samples_seen=self.state.global_step * self.split.global_batch,
-                world_size=self.split.world_size,
-                versions={
-                    "trainyard": __version__,
-                    "torch": torch.__version__,
-                    "transformers": transformers.__version__,
-                },
-            )
-            best = self.state.best_model_checkpoint
-            checkpoint.rotate(directory, keep, protect=[Path(best)] if best else [])
-        dist.barrier()
+        self.log({"save_seconds": round(self.saver.seconds or 0.0, 3)})
 
     def restore_window(self) -> None:
         """Goes on with the mean loss since the last line of metrics where the checkpoint left it."""
-        if self.worker.resume is None:
-            return
-        files = sorted(self.worker.resume.glob(WINDOW.format("*")))
-        windows = {file.name: read_json(file) for file in files}
-        own = windows.get(WINDOW.format(self.split.rank), {}) if len(files) == self.split.world_size else {}
-        if windows:
-            mean = sum(window["loss"] for window in windows.values()) / len(windows)
-            self._tr_loss += own.get("loss", mean)  # the mean where another number of ranks has written
-            self._globalstep_last_logged = next(iter(windows.values()))["last_logged"]
+        window = read_window(self.worker.resume, self.split) if self.worker.resume else {}
+        if window:
+            self._tr_loss += window["loss"]
+            self._globalstep_last_logged = window["last_logged"]
 
 
 class _Restore(TrainerCallback):

@@ -59,11 +59,11 @@ class Faults:
     corpus: Path
     pretrain: Pretrain
 
-    def start(self, name: str, *overrides: str, fault: str | None = None, once: bool = True) -> Live:
+    def start(self, name: str, *overrides: str, fault: str | None = None, once: bool = True, **variables: str) -> Live:
         """Begins a run, with a fault injected into its ranks, which happens once in all or at every launch."""
-        env = {}
+        env = dict(variables)
         if fault:
-            env = {"PYTHONPATH": str(INJECT), "FAULT": fault}
+            env |= {"PYTHONPATH": str(INJECT), "FAULT": fault}
             env |= {"FAULT_ONCE": str(self.outputs / f"{name}.fault")} if once else {}
         process = subprocess.Popen(
             command(self.outputs, name, self.corpus, *overrides), env=clean_env(**env), text=True,

@@ -4,6 +4,7 @@ steps are done.
 The fault happens once for each file named by FAULT_ONCE, which is made when it does; without one, every time.
 """
 
+import contextlib
 import importlib.abc
 import importlib.util
 import os
@@ -75,7 +76,15 @@ def send(number: int) -> Any:
     return lambda: os.kill(os.getpid(), number)
 
 
+def fill() -> None:
+    """Leaves no room on the disk of FAULT_FILL."""
+    with contextlib.suppress(OSError), Path(os.environ["FAULT_FILL"]).open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"0" * 4096)
+
+
 FAULTS = {
+    "fill-in-save": ("_save_optimizer_and_scheduler", fill),
     "hang": ("training_step", hang),
     "fail": ("training_step", fail),
     "stop-in-forward": ("compute_loss", send(signal.SIGTERM)),

@@ -1,0 +1,198 @@
+"""Checkpoints that are damaged, cut off or have no room: what is left is told apart, and the run goes on from it."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Finished, clean_env
+from disturb import Faults, assert_same_run, leftovers
+
+from trainyard.checkpoint import MANIFEST, newest_good, verify, write_manifest
+
+SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
+
+
+@pytest.fixture(scope="module")
+def broken_off(outputs: Path, corpus: Path, pretrain) -> Path:  # type: ignore[no-untyped-def]
+    """A run that failed after checkpoint-15, with checkpoints 5, 10 and 15."""
+    faults = Faults(outputs, corpus, pretrain)
+    live = faults.start("broken-off", *SETTINGS, fault="fail 0 16")
+    assert live.end().code == 1
+    return live.run
+
+
+@pytest.fixture
+def copy(broken_off: Path, request: pytest.FixtureRequest) -> Path:
+    """Another run with the same checkpoints."""
+    target = broken_off.with_name(f"damaged-{request.node.callspec.id if hasattr(request.node, 'callspec') else 'x'}")
+    shutil.copytree(broken_off, target)
+    return target
+
+
+class Payload:
+    def __init__(self, proof: Path):
+        self.proof = proof
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self.proof),)
+
+
+def flip_a_bit(checkpoint: Path) -> None:
+    file = checkpoint / "global_step15" / "zero_pp_rank_1_mp_rank_00_optim_states.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(checkpoint: Path) -> None:
+    file = checkpoint / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def empty(checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint)
+    checkpoint.mkdir()
+
+
+def remove(pattern: str) -> Callable[[Path], None]:
+    return lambda checkpoint: next(checkpoint.glob(pattern)).unlink()
+
+
+def plant_code(checkpoint: Path) -> None:
+    """With a manifest that agrees."""
+    facts = json.loads((checkpoint / MANIFEST).read_text())
+    (checkpoint / "rng_state_0.pth").write_bytes(pickle.dumps(Payload(checkpoint.parent.parent / "executed")))
+    write_manifest(checkpoint, **{key: value for key, value in facts.items() if key != "files"})
+
+
+DAMAGES = {
+    "empty": (empty, "no manifest.json: the save did not finish"),
+    "truncated": (truncate, "model.safetensors has "),
+    "flipped": (flip_a_bit, "checksum differs"),
+    "no-optimizer": (remove("global_step15/*optim_states.pt"), "is missing"),
+    "no-rng": (remove("rng_state_1.pth"), "rng_state_1.pth is missing"),
+    "no-latest": (remove("latest"), "latest is missing"),
+    "no-manifest": (remove(MANIFEST), "no manifest.json"),
+    "code": (plant_code, "rng_state_0.pth would run "),
+}
+
+
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=[] if name in ("flipped", "code") else pytest.mark.slow) for name in DAMAGES]
+)
+@pytest.mark.faults(
+    case="9, 19", fault="newest checkpoint empty, truncated, a bit flipped, files missing, code planted"
+)
+def test_a_damaged_checkpoint_is_passed_over_with_the_reason(
+    faults: Faults, zero2_run: Finished, copy: Path, damage: str
+) -> None:
+    hurt, reason = DAMAGES[damage]
+    hurt(copy / "checkpoints" / "checkpoint-15")
+    done = faults.again(copy.name, *SETTINGS)
+    assert "checkpoint-15 is passed over: " in done.stdout and reason in done.stdout
+    assert done.status["resumed_from"] == [10]
+    assert not (copy / "executed").exists()
+    assert_same_run(done, zero2_run)
+
+
+@pytest.mark.faults(case="9", fault="every file of a checkpoint missing, or changed in one byte")
+def test_no_file_of_a_checkpoint_can_go_or_change_unseen(broken_off: Path, tmp_path: Path) -> None:
+    checkpoint = broken_off / "checkpoints" / "checkpoint-15"
+    files = [file.relative_to(checkpoint) for file in checkpoint.rglob("*") if file.is_file()]
+    assert len(files) >= 12
+    for number, name in enumerate(files):
+        for change in ("gone", "changed"):
+            target = tmp_path / f"{number}-{change}" / "checkpoint-15"
+            shutil.copytree(checkpoint, target)
+            content = (target / name).read_bytes()
+            (target / name).unlink()
+            if change == "changed":
+                (target / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            assert verify(target) is not None, f"{name} {change}"
+
+
+@pytest.mark.faults(case="11", fault="save_total_limit=1 beside a newer directory that is broken")
+def test_the_last_good_one_stays(faults: Faults, zero2_run: Finished, copy: Path) -> None:
+    (copy / "checkpoints" / "checkpoint-15" / MANIFEST).unlink()
+    shutil.rmtree(copy / "checkpoints" / "checkpoint-5")
+    live = faults.start(copy.name, *SETTINGS, "trainer.save_total_limit=1", fault="fail 1 14")
+    assert live.end().code == 1
+    good, _ = newest_good(copy / "checkpoints")
+    assert good is not None and good.step == 10
+    done = faults.again(copy.name, *SETTINGS, "trainer.save_total_limit=1")
+    assert_same_run(done, zero2_run)
+    assert [path.name for path in (copy / "checkpoints").iterdir()] == ["checkpoint-20"]
+
+
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.faults(case="7", fault="SIGKILL of a rank in the middle of a save")
+def test_a_save_that_is_cut_off_was_never_a_checkpoint(faults: Faults, zero2_run: Finished, rank: int) -> None:
+    name = f"cut-off-{rank}"
+    live = faults.start(name, *SETTINGS, fault=f"kill-in-save {rank} 10")
+    done = live.end()
+    assert done.code == 1
+    assert "no manifest.json" in str(verify(live.run / "checkpoints" / "checkpoint-10"))
+    assert leftovers(live.run) == []
+    resumed = faults.again(name, *SETTINGS)
+    assert "checkpoint-10 is passed over: no manifest.json: the save did not finish" in resumed.stdout
+    assert resumed.status["resumed_from"] == [5]
+    assert_same_run(resumed, zero2_run)
+
+
+@pytest.fixture
+def small_disk(outputs: Path) -> Iterator[Path]:
+    """The checkpoints' directory of the run `full`, on a disk of 8 MB."""
+    directory = outputs / "pretrain" / "full" / "checkpoints"
+    directory.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(directory)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+@pytest.mark.faults(case="10", fault="the disk full before a save, and in the middle of one")
+def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
+    faults: Faults, zero2_run: Finished, small_disk: Path
+) -> None:
+    filler = small_disk / "filler"
+    live = faults.start("full", "trainer.save_steps=5", fault="fill-in-save 0 10", FAULT_FILL=str(filler))
+    done = live.end()
+    assert done.code == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "a checkpoint takes about " in last and "0.0 MB are free" in last and "checkpoint-5 is untouched" in last
+    assert "restart" not in done.stderr
+    before = faults.again("full", "trainer.save_steps=5")  # it sees beforehand that there is no room
+    assert before.code == 1 and "a checkpoint takes about " in before.stderr
+    assert [path.name for path in small_disk.glob("checkpoint-*")] == ["checkpoint-5"]
+    filler.unlink()
+    assert_same_run(faults.again("full", "trainer.save_steps=5"), zero2_run)
+
+
+@pytest.mark.faults(case="9", fault="python -m trainyard checkpoints")
+def test_the_verb_tells_good_from_bad_and_never_deletes_the_last_good_one(copy: Path) -> None:
+    def verb(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trainyard", "checkpoints", *arguments]
+        return subprocess.run(command, env=clean_env(), capture_output=True, text=True)
+
+    truncate(copy / "checkpoints" / "checkpoint-15")
+    listed = verb("list", str(copy))
+    assert listed.returncode == 0 and "checkpoint-15" in listed.stdout
+    verified = verb("verify", str(copy), "--json")
+    rows = {row["step"]: row for row in map(json.loads, verified.stdout.splitlines())}
+    assert verified.returncode == 1
+    assert (
+        "model.safetensors has" in rows[15]["problem"] and rows[10]["problem"] is None and rows[10]["world_size"] == 2
+    )
+    pruned = verb("prune", str(copy))
+    assert pruned.returncode == 0
+    assert [path.name for path in (copy / "checkpoints").iterdir()] == ["checkpoint-10"]
+    assert verb("verify", str(copy)).returncode == 0
+    assert verb("prune", str(copy), "--keep", "0").returncode == 2
+    assert verb("list", str(copy / "nowhere")).returncode == 2
