@@ -18,7 +18,7 @@ def train(this: Worker) -> None:
 
     config = runconfig.load(this.run_dir.config)
     trainer.start_process_group(config.launch.timeout_s)
-    args = trainer.training_arguments(config, this.run_dir.checkpoints)
+    args = trainer.training_arguments(config, this.run_dir.checkpoints, this.resume)
     tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)
     added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)

@@ -136,8 +136,8 @@ def zero2_run(pretrain: Pretrain) -> Finished:
 
 
 @pytest.fixture(scope="session")
-def lora_run(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """LoRA under ZeRO-3 on two ranks, with tokens added to the base model's tokenizer for a template of their own."""
+def lora(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
+    """Trains adapters, and tokens added to the base model's tokenizer for a template of their own: lora(name, ...)."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from trainyard.data import tokenizer as tokenizers
@@ -156,12 +156,22 @@ def lora_run(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFact
     corpus.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     shape = [f"{item.partition('=')[0]}=null" for item in TINY if item.startswith("model.")]
     added = "tokenizer.add_tokens=['<|q|>', '<|a|>', '<|end|>']"
-    done = sft(
-        "lora", corpus, f"model.path={base}", *shape, f"data.chat_template={template}",
-        added, "peft=lora", "deepspeed=zero3", "trainer.max_steps=6", "tracking.sample_tokens=8",
-    )  # fmt: skip
-    assert done.code == 0, done.stdout + done.stderr
-    return done
+
+    def run(name: str, *overrides: str) -> Finished:
+        done = sft(
+            name, corpus, f"model.path={base}", *shape, f"data.chat_template={template}",
+            added, "peft=lora", "tracking.sample_tokens=8", *overrides,
+        )  # fmt: skip
+        assert done.code == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lora_run(lora: Callable[..., Finished]) -> Finished:
+    """LoRA under ZeRO-3 on two ranks."""
+    return lora("lora", "deepspeed=zero3", "trainer.max_steps=6")
 
 
 @pytest.fixture

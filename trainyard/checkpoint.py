@@ -75,6 +75,14 @@ def verify(checkpoint: Path) -> str | None:
     return None
 
 
+def fits(checkpoint: Path, layout: dict[str, Any] | None, world_size: int) -> bool:
+    """Can ranks of this number, under this layout (see zero.layout), load a checkpoint as it is?"""
+    manifest = read_json(checkpoint / MANIFEST)
+    if manifest.get("layout", {}) != layout:
+        return False
+    return layout is None or manifest["world_size"] == world_size
+
+
 def required_bytes(directory: Path, trainable: int) -> int:
     """About what the next checkpoint takes: as much as the newest, or 20 bytes for each trainable parameter.
 
@@ -85,14 +93,22 @@ def required_bytes(directory: Path, trainable: int) -> int:
     return sum(sizes) or 20 * trainable
 
 
-def lack_of_space(directory: Path, needed: int) -> str | None:
-    """A message when a disk has not enough room for a checkpoint of `needed` bytes."""
+def state_bytes(checkpoint: Path) -> int:
+    """What the states of the optimizer take, float32 weights included, which DDP keeps apart."""
+    files = read_json(checkpoint / MANIFEST)["files"]
+    return sum(entry["size"] for name, entry in files.items() if name.endswith("_optim_states.pt")) or sum(
+        entry["size"] for name, entry in files.items() if name.endswith((".safetensors", "optimizer.pt"))
+    )
+
+
+def lack_of_space(directory: Path, needed: int, what: str = "a checkpoint") -> str | None:
+    """A message when the disk of the checkpoints has not enough room for one more, or for what is made of one."""
     free = shutil.disk_usage(directory).free
     if free >= needed:
         return None
     last = newest_whole(directory)
     return (
-        f"{directory}: a checkpoint takes about {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free. Free some, "
+        f"{directory}: {what} takes about {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free. Free some, "
         f"keep fewer with trainer.save_total_limit, or set paths.outputs to another disk; "
         f"{f'{last.name} is untouched' if last else 'there is no checkpoint yet'}, the same command goes on from there"
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainyard import zero
+from trainyard import resume, zero
 from trainyard.arguments import choice_problems
 from trainyard.data import added_tokens, chat, sources
 from trainyard.data.truncation import TRUNCATIONS
@@ -158,18 +158,19 @@ def _choices(config: Config) -> Iterator[str]:
 
 def _batch(config: Config) -> Iterator[str]:
     trainer = config.trainer
-    ranks = (config.launch.num_devices or 1) * config.launch.num_nodes
+    ranks = config.launch.ranks
     micro, total = trainer.per_device_train_batch_size or 1, trainer.global_batch_size
     if not total or total < 1 or micro < 1:
         return
     unit = micro * ranks
     if total % unit:
         fits = sorted({max(unit, total // unit * unit), (total // unit + 1) * unit})
-        smaller = _divisors(total, ranks)
+        smaller, counts = _divisors(total, ranks), _divisors(total, micro)
         yield (
             f"trainer.global_batch_size={total}: must be a multiple of {unit} "
             f"({ranks} ranks x trainer.per_device_train_batch_size={micro}), as {' or '.join(map(str, fits))}"
             + (f"; or set trainer.per_device_train_batch_size to one of {smaller}" if smaller else "")
+            + (f"; or set launch.num_devices for one of {counts} ranks" if counts else "")
         )
     elif trainer.gradient_accumulation_steps not in (None, total // unit):
         yield (
@@ -179,10 +180,11 @@ def _batch(config: Config) -> Iterator[str]:
         )
 
 
-def _divisors(total: int, ranks: int) -> str:
-    if total % ranks:
+def _divisors(total: int, unit: int) -> str:
+    """Of the units in a total; none when it is no whole number of them."""
+    if total % unit:
         return ""
-    share = total // ranks
+    share = total // unit
     return ", ".join(str(size) for size in range(1, min(share, 512) + 1) if share % size == 0)
 
 
@@ -267,15 +269,16 @@ def _is_free(port: int) -> bool:
 
 
 def _run(config: Config, run: RunDir) -> Iterator[str]:
-    name, resume = config.run.name or "", config.run.resume
+    name, start = config.run.name or "", config.run.resume
     if not name or "/" in name or name.startswith(".") or len(name.encode()) > 200:
         yield (
             f"run.name={name}: names a directory, so it must not be empty, start with a dot, contain / "
             f"or be longer than 200 bytes"
         )
         return
-    if resume not in ("auto", "never") and not Path(resume).expanduser().is_dir():
-        yield f"run.resume={resume}: must be auto, never or a checkpoint directory"
+    yield from resume.unknown_names(config)
+    if start not in ("auto", "never") and not Path(start).expanduser().is_dir():
+        yield f"run.resume={start}: must be auto, never or a checkpoint directory"
     place = run.path
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -60,8 +60,11 @@ def check(config: Config, overrides: Sequence[str]) -> tuple[RunDir, list[str]]:
     """Resolves a config in place; its run directory, and everything that is wrong with it."""
     devices = detect()
     hosts = launcher.read_hostfile(config.launch.hostfile)
+    per_rank = config.trainer.global_batch_size is None
     resolve(config, overrides, devices, hosts)
     run_dir = RunDir(Path(config.paths.outputs) / config.stage / str(config.run.name))
+    if per_rank:
+        resume.keep_global_batch(config, run_dir)
     problems = checks.problems(config, devices, run_dir, hosts=len(hosts))
     return run_dir, problems or resume.problems(config, run_dir)
 

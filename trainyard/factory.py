@@ -9,7 +9,7 @@ from typing import Any
 import torch.distributed as dist
 from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
-from trainyard import inference
+from trainyard import inference, zero
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
 from trainyard.callbacks.samples import SamplesCallback
 from trainyard.callbacks.stop import StopCallback, StoppedError
@@ -86,6 +86,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
             keep=args.save_total_limit,
             trainable=count_parameters(model)[1],
             grace_period_s=config.launch.grace_period_s,
+            layout=zero.layout(config),
         ),
     )
     return Run(trainer, stop, tracker, samples)

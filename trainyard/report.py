@@ -80,6 +80,12 @@ def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
     return Failure(text, step, final=False)
 
 
+def last_line(log: Path) -> str:
+    """What went wrong, as Python puts it, and where the rest is."""
+    lines = _read(log).strip().splitlines()
+    return f"{lines[-1] if lines else 'no message'}. See {_short(log)}"
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")

@@ -26,7 +26,7 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
     launch.num_nodes = max(1, len(hosts))
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
-    ranks = launch.num_devices * launch.num_nodes
+    ranks = launch.ranks
     if trainer.per_device_train_batch_size is None:
         trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
     unit = trainer.per_device_train_batch_size * ranks

@@ -1,8 +1,10 @@
 """From where a run goes on, and whether it may: its newest whole checkpoint, under the settings it was begun with."""
 
+import difflib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainyard import checkpoint, zero
 from trainyard.runconfig import load
@@ -14,6 +16,7 @@ EXACT = (
     "model",
     "tokenizer",
     "data",
+    "peft",
     "trainer.global_batch_size",
     "trainer.learning_rate",
     "trainer.lr_scheduler",
@@ -22,15 +25,45 @@ EXACT = (
     "trainer.adam",
     "trainer.optim",
     "trainer.max_grad_norm",
+    "trainer.label_smoothing_factor",
+    "trainer.neftune_noise_alpha",
+    "trainer.average_tokens_across_devices",
     "trainer.bf16",
     "trainer.fp16",
+    "trainer.tf32",
 )
 """Settings, by the start of their names, that a resumed run must keep to be the run that it was."""
 
-NOT_EXACT = ("data.prepared", "data.on_error", "data.max_rejected")
+NOT_EXACT = (
+    "data.prepared",
+    "data.on_error",
+    "data.max_rejected",
+    "trainer.bf16_full_eval",
+    "trainer.fp16_full_eval",
+)
 """Settings under EXACT that change nothing that is learned; which bytes were prepared is compared by themselves."""
 
-OTHERWISE = "Resume with the old value, give this command another run.name, or start over with run.resume=never"
+OTHERWISE = "Resume as it was, take another run.name, or start over with run.resume=never"
+
+OPEN = ("model.config.", "data.template_variables.")
+"""Settings that take any key."""
+
+
+class Change(NamedTuple):
+    """A setting under EXACT that is not what it was."""
+
+    name: str
+    old: Any
+    new: Any
+
+    @property
+    def problem(self) -> str:
+        change = f"{self.name}: the run has {self.old}, this command {self.new}"
+        return f"{change}. Resume with the old value, {_or_else(self.name)}"
+
+
+def _or_else(name: str) -> str:
+    return f"allow it by run.allow_changes=[{name}], take another run.name, or start over with run.resume=never"
 
 
 def is_finished(config: Config, run: RunDir) -> bool:
@@ -56,64 +89,117 @@ def problems(config: Config, run: RunDir) -> list[str]:
         reason = reason or checkpoint.verify(named) or ""
         if reason:
             return [f"run.resume={config.run.resume}: {reason}. Name the directory of a whole checkpoint"]
-        return _launched_otherwise(config, named, load_beside(named))
+        return inconvertible(config, named)
     newest = checkpoint.newest_whole(run.checkpoints)
     if config.run.resume == "never" or newest is None or not run.config.is_file():
         return []
-    before = load(run.config)
-    return [*drift(before, config), *_launched_otherwise(config, newest, before)]
-
-
-def load_beside(named: Path) -> Config | None:
-    """The config of the run that a checkpoint belongs to, where it still lies in it."""
-    path = named.parent.parent / "config.yaml"
-    return load(path) if path.is_file() else None
+    return [*drift(load(run.config), config), *inconvertible(config, newest)]
 
 
 def drift(before: Config, now: Config) -> list[str]:
-    """One message for every setting under EXACT that differs, old and new."""
+    """One message for every setting that differs and may not, old and new."""
+    return [change.problem for change in changes(before, now) if not is_allowed(change.name, now)]
+
+
+def allowed(config: Config, run: RunDir) -> list[Change]:
+    """What differs from the run's last command, and may."""
+    return changes(load(run.config), config) if run.config.is_file() else []
+
+
+def changes(before: Config, now: Config) -> list[Change]:
+    """Every setting under EXACT that differs."""
     old, new = (_flat(asdict(config)) for config in (before, now))
     derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
     passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
-    return [
-        f"{key}: the run has {old.get(key)}, this command {value}. {OTHERWISE}"
-        for key, value in new.items()
-        if key.startswith(EXACT) and key not in passed_over and old.get(key) != value
-    ]
+    names = [name for name in {**old, **new} if name.startswith(EXACT) and name not in passed_over]
+    return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def is_allowed(name: str, config: Config) -> bool:
+    """Is a setting, or the section it lies in, in run.allow_changes?"""
+    return any(
+        name == given or name.startswith(f"{given}.") or (given in EXACT and name.startswith(given))
+        for given in config.run.allow_changes
+    )
+
+
+def unknown_names(config: Config) -> Iterator[str]:
+    """One message for every name in run.allow_changes that is no setting."""
+    settings = list(_flat(asdict(config)))
+    sections = {name.rpartition(".")[0] for name in settings}
+    known = [*settings, *sorted(sections - {""}), *EXACT]
+    for given in config.run.allow_changes:
+        if given not in known and not given.startswith(OPEN):
+            near = difflib.get_close_matches(given, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else " --help lists the settings"
+            yield f"run.allow_changes=[{given}]: there is no setting {given}.{hint}"
 
 
 def changed_data(config: Config, run: RunDir) -> list[str]:
-    """After the preparation: have the bytes behind the same paths changed since the last checkpoint?"""
-    if not run.config.is_file():
+    """After the preparation: is it another text, or another tokenizer, behind the same settings?"""
+    before = load(run.config) if run.config.is_file() else None
+    if before is None or before.data.prepared is None or before.tokenizer.path is None:
         return []
-    before = load(run.config).data.prepared
-    if before is None or Path(before).name == Path(str(config.data.prepared)).name:
+    (trained, old), (tokenizer, new) = (
+        (Path(str(each.tokenizer.path)), Path(str(each.data.prepared))) for each in (before, config)
+    )
+    if trained.name != tokenizer.name and not is_allowed("tokenizer.path", config):
+        change = "tokenizer.path: the changed text would have a tokenizer of its own"
+        return [f"{change}. Keep the run's, {trained}, {_or_else('tokenizer.path')}"]
+    if old.name != new.name and not is_allowed("data.sources", config):
+        change = "data.sources: the text has changed since the run's last checkpoint"
+        return [f"{change}. Restore it, {_or_else('data.sources')}"]
+    return []
+
+
+def keep_global_batch(config: Config, run: RunDir) -> None:
+    """On another number of ranks, a batch that was given per rank stays the run's: what is accumulated follows."""
+    if config.run.resume != "auto" or checkpoint.newest_whole(run.checkpoints) is None or not run.config.is_file():
+        return
+    before, trainer = load(run.config), config.trainer
+    if before.launch.ranks == config.launch.ranks:
+        return
+    total, unit = (
+        before.trainer.global_batch_size or 1,
+        config.launch.ranks * (trainer.per_device_train_batch_size or 1),
+    )
+    trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
+
+
+def fits(config: Config, found: Path) -> bool:
+    """Can this command's ranks load a checkpoint as it is?"""
+    return checkpoint.fits(found, zero.layout(config), config.launch.ranks)
+
+
+def inconvertible(config: Config, found: Path) -> list[str]:
+    """Why a checkpoint that does not fit cannot be made to."""
+    manifest = read_json(found / checkpoint.MANIFEST)
+    before, now = manifest.get("layout"), zero.layout(config)
+    if fits(config, found) or "layout" not in manifest:
         return []
-    return [f"data.sources: the text or the tokenizer has changed since the run's last checkpoint. {OTHERWISE}"]
+    reasons = [*zero.obstacles(before), *zero.obstacles(now)]
+    optimizer = getattr(config.trainer, "optim", None) or "adamw_torch"
+    if not optimizer.startswith("adamw_torch"):
+        reasons.append(f"the states of trainer.optim={optimizer} cannot be converted")
+    if (before or {}).get("scheduler") != (now or {}).get("scheduler"):
+        reasons.append('the "scheduler" in the JSON is another')
+    change = f"{found.name} was written by {writers(found)}, this command has {described(config)}"
+    return [f"deepspeed.config, launch.num_devices: {change}, and {reason}. {OTHERWISE}" for reason in reasons]
 
 
-def _launched_otherwise(config: Config, found: Path, before: Config | None) -> list[str]:
-    """DeepSpeed's files are split by rank and by ZeRO stage; they are not converted yet."""
-    result = []
-    ranks = (config.launch.num_devices or 1) * config.launch.num_nodes
-    written = read_json(found / checkpoint.MANIFEST).get("world_size")
-    if written != ranks:
-        result.append(
-            f"launch.num_devices: {found.name} was written by {written} ranks, this command has {ranks}. {OTHERWISE}"
-        )
-    if before is not None:
-        stages = [_stage(each) for each in (before, config)]
-        if stages[0] != stages[1]:
-            result.append(
-                f"deepspeed.config: {found.name} was written under {stages[0]}, this is {stages[1]}. {OTHERWISE}"
-            )
-    return result
+def writers(found: Path) -> str:
+    """`2 ranks under ZeRO-2`."""
+    manifest = read_json(found / checkpoint.MANIFEST)
+    return _ranks(manifest.get("world_size"), manifest.get("zero_stage"))
 
 
-def _stage(config: Config) -> str:
-    if config.deepspeed.config is None:
-        return "DDP"
-    return f"ZeRO-{zero.stage(zero.read(config.deepspeed.config))}"
+def described(config: Config) -> str:
+    """`1 rank under DDP`."""
+    return _ranks(config.launch.ranks, (zero.layout(config) or {}).get("stage", 0))
+
+
+def _ranks(count: Any, stage: Any) -> str:
+    return f"{count} rank{'s' * (count != 1)} under {f'ZeRO-{stage}' if stage else 'DDP'}"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

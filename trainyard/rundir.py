@@ -24,6 +24,8 @@ class RunDir:
         self.stop = path / "stop"
         """Its presence asks the ranks to save and leave; a file, so that it reaches every node."""
         self.checkpoints = path / "checkpoints"
+        self.converted = path / "converted"
+        """For as long as it is needed: a checkpoint made fit for another number of ranks or another ZeRO stage."""
         self.model = path / "model"
         self.deepspeed = path / "deepspeed.json"
         self._lock_file = path / ".lock"

@@ -13,6 +13,7 @@ import torch.distributed as dist
 import transformers
 
 from trainyard import __version__, checkpoint
+from trainyard.conversion import PARAMETERS
 from trainyard.data.loader import Split
 from trainyard.rundir import read_json, write_json
 from trainyard.worker import FinalError, Worker
@@ -37,6 +38,8 @@ class Saver:
     trainable: int
     """Parameters, by which the room for the first checkpoint is estimated."""
     grace_period_s: float
+    layout: dict[str, Any] | None
+    """See trainyard.zero.layout."""
     seconds: float | None = None
 
     @contextmanager
@@ -88,9 +91,18 @@ class Saver:
             step=step,
             samples_seen=step * self.split.global_batch,
             world_size=self.split.world_size,
+            zero_stage=self.layout["stage"] if self.layout else 0,
+            layout=self.layout,
             versions=versions,
         )
         checkpoint.rotate(self.directory, self.keep, protect=[Path(best)] if best else [])
+
+
+def write_names(target: Path, model: torch.nn.Module, optimizer: Any) -> None:
+    """The names of the parameters in the optimizer's order, by which another world size or ZeRO stage finds them."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    write_json(target / PARAMETERS, {"names": ordered})
 
 
 def write_window(target: Path, rank: int, **values: Any) -> None:

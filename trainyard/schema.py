@@ -22,6 +22,8 @@ class RunConfig:
     resume: str = "auto"
     """auto: from the newest good checkpoint of this run. never: start over, the earlier directory is kept aside.
     A checkpoint directory: start from that one."""
+    allow_changes: list[str] = field(default_factory=list)
+    """Settings, or sections of them, that may differ from those the run was begun with, as [trainer.learning_rate]."""
 
 
 @dataclass(kw_only=True)
@@ -230,6 +232,11 @@ class LaunchConfig:
     restarted."""
     timeout_s: float = 1800.0
     """Seconds that a collective operation may wait for the other ranks before it fails."""
+
+    @property
+    def ranks(self) -> int:
+        """On all nodes together, once num_devices is known."""
+        return (self.num_devices or 1) * self.num_nodes
 
 
 @dataclass(kw_only=True)

@@ -2,13 +2,14 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trainyard import checkpoint, launcher, report, resume
 from trainyard.attempt import POLL_S, Attempt
@@ -60,7 +61,7 @@ class Supervisor:
             "exit_code": None,
             "step": before.get("step", 0),
             "max_steps": before.get("max_steps"),
-            "world_size": (self.config.launch.num_devices or 1) * self.config.launch.num_nodes,
+            "world_size": self.config.launch.ranks,
             "tokens_seen": before.get("tokens_seen", 0),
             "restarts": 0,
             "resumed_from": before.get("resumed_from", []),
@@ -90,13 +91,7 @@ class Supervisor:
         request = data_request(self.config)
         prepared = find(request)
         if prepared is None:
-            arguments = [sys.executable, "-m", "trainyard", "prepare", self.config.stage, *self.overrides]
-            env = launcher.environment(self.config, self.devices) | {"TOKENIZERS_PARALLELISM": "true"}
-            child = subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, start_new_session=True)
-            while child.poll() is None:
-                if self.stop.count:
-                    child.terminate()
-                time.sleep(POLL_S / 4)
+            child = self._helper("trainyard", "prepare", self.config.stage, *self.overrides)
             if self.stop.count:
                 return self._end("preempted", STOPPED, f"{self.stop.name} during preparation; {self._again()}")
             if child.returncode:
@@ -107,6 +102,17 @@ class Supervisor:
             prepared = Prepared(Path(result["prepared"]), result["tokenizer"])
         return prepared
 
+    def _helper(self, *arguments: str, errors: IO[str] | None = None) -> subprocess.Popen[bytes]:
+        """Runs a module of ours until it ends, or until this run is to stop; its standard output can be read then."""
+        command = [sys.executable, "-m", *arguments]
+        env = launcher.environment(self.config, self.devices) | {"TOKENIZERS_PARALLELISM": "true"}
+        child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+        while child.poll() is None:
+            if self.stop.count:
+                child.terminate()
+            time.sleep(POLL_S / 4)
+        return child
+
     def _train(self, prepared: Prepared) -> int:
         config, run_dir = self.config, self.run_dir
         config.data.prepared = str(prepared.store)
@@ -115,6 +121,8 @@ class Supervisor:
         problems = [*prepared_problems(config), *(resume.changed_data(config, run_dir) if start else [])]
         if problems:
             return self._end("failed", refuse(problems), "")
+        for change in resume.allowed(config, run_dir) if start else []:
+            say(f"{change.name}: {change.old} -> {change.new}, as run.allow_changes has it")
         save(config, run_dir.config)
         failures: list[Failure] = []
         while True:
@@ -125,8 +133,15 @@ class Supervisor:
             if start is not None:
                 self.status["resumed_from"] = [*self.status["resumed_from"], step]
                 say(f"resuming from {start.name}")
-            attempt = Attempt(config, self.devices, run_dir, start, self.stop, say)
-            attempt.follow(self._note_progress)
+            try:
+                self.converted: Path | None = None
+                loadable = self._convert(start) if start else None
+                if isinstance(loadable, int):
+                    return loadable
+                attempt = Attempt(config, self.devices, run_dir, loadable, self.stop, say)
+                attempt.follow(self._note_progress)
+            finally:
+                shutil.rmtree(run_dir.converted, ignore_errors=True)
             ended = self._ended(attempt)
             if ended is not None:
                 return ended
@@ -142,6 +157,28 @@ class Supervisor:
         for verdict in passed_over:
             say(f"{verdict.path.name} is passed over: {verdict.reason}")
         return good.path if good else None
+
+    def _convert(self, start: Path) -> Path | int:
+        """The checkpoint as these ranks can load it: itself, or a converted copy; an exit code when there is none."""
+        if resume.fits(self.config, start):
+            return start
+        say(f"{start.name}: written by {resume.writers(start)}; converting it for {resume.described(self.config)}")
+        target = self.run_dir.converted / start.name
+        shutil.rmtree(self.run_dir.converted, ignore_errors=True)
+        target.parent.mkdir()
+        needed = checkpoint.state_bytes(start)
+        if problem := checkpoint.lack_of_space(self.run_dir.checkpoints, needed, f"the conversion of {start.name}"):
+            return self._end("failed", FAILED, problem)
+        log = self.run_dir.logs / "conversion.log"
+        with log.open("w", encoding="utf-8") as stream:
+            arguments = [str(start), str(target), *(["--fp16"] if self.config.trainer.fp16 else [])]
+            child = self._helper("trainyard.conversion", *arguments, errors=stream)
+        if self.stop.count:
+            return self._end("preempted", STOPPED, f"{self.stop.name} during the conversion; {self._again()}")
+        if child.returncode:
+            return self._end("failed", FAILED, f"the conversion of {start.name} failed: {report.last_line(log)}")
+        self.converted = target
+        return target
 
     def _ended(self, attempt: Attempt) -> int | None:
         """The exit code of a launch that finished or was stopped; None for one that failed."""
@@ -178,6 +215,9 @@ class Supervisor:
     def _note_progress(self, progress: dict[str, Any]) -> None:
         followed = ("step", "max_steps", "tokens_seen", "final")
         news: dict[str, Any] = {key: progress[key] for key in followed if key in progress}
+        if self.converted and news.get("step", 0) > self.status["step"]:  # every rank has loaded what it needs
+            shutil.rmtree(self.converted, ignore_errors=True)
+            self.converted = None
         if news and any(self.status.get(key) != value for key, value in news.items()):
             self.status.update(news)
             self.run_dir.write_status(self.status)

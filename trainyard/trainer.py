@@ -13,13 +13,13 @@ import transformers
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from trainyard import zero
+from trainyard import restoring, zero
 from trainyard.arguments import given_arguments
 from trainyard.callbacks.metrics import SpeedCallback
 from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import IGNORE, Collator, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
-from trainyard.saving import Saver, read_window, write_window
+from trainyard.saving import Saver, read_window, write_names, write_window
 from trainyard.schema import Config, TrainerConfig
 from trainyard.worker import Worker
 
@@ -47,8 +47,11 @@ def start_process_group(timeout_s: float) -> None:
     )
 
 
-def training_arguments(config: Config, output_dir: Path) -> TrainingArguments:
+def training_arguments(config: Config, output_dir: Path, resume: Path | None) -> TrainingArguments:
     """TrainingArguments from the settings of the same names. Activates ZeRO-3 for models built from here on.
+
+    Args:
+        resume: the checkpoint that will be loaded.
 
     Raises:
         ValueError: from TrainingArguments itself, for values that contradict each other.
@@ -64,6 +67,8 @@ def training_arguments(config: Config, output_dir: Path) -> TrainingArguments:
     values = None
     if config.deepspeed.config is not None:
         values = zero.complete(zero.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
+        if resume is not None and restoring.is_universal(resume):
+            values["checkpoint"] = values.get("checkpoint", {}) | {"load_universal": True}
     return TrainingArguments(
         **given,
         output_dir=str(output_dir),
@@ -98,7 +103,7 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
             setattr(args, f"{what}_steps", per_epoch)
 
 
-class Trainer(transformers.Trainer):
+class Trainer(restoring.Trainer):
     """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
 
     def __init__(
@@ -224,6 +229,8 @@ class Trainer(transformers.Trainer):
         try:
             with self.speed.paused(), saving as target:
                 super()._save_checkpoint(model, trial)
+                if self.split.rank == 0 and not self.is_deepspeed_enabled:
+                    write_names(target, self.model, self.optimizer)
                 write_window(
                     target,
                     self.split.rank,

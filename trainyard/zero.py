@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import ROOT
-from trainyard.schema import TrainerConfig
+from trainyard.schema import Config, TrainerConfig
 
 DS_CONFIGS = ROOT / "ds_configs"
 
@@ -56,6 +56,34 @@ def malformed(values: dict[str, Any]) -> list[str]:
 
 def stage(values: dict[str, Any]) -> int:
     return int(values["zero_optimization"]["stage"])
+
+
+def layout(config: Config) -> dict[str, Any] | None:
+    """How the states of a run are divided into files, which can be loaded as they are under the same layout alone.
+
+    None for plain DDP, whose files every rank can load.
+    """
+    if config.deepspeed.config is None:
+        return None
+    values = read(config.deepspeed.config)
+    precision = "bf16" if config.trainer.bf16 else "fp16" if config.trainer.fp16 else "fp32"
+    sections = {name: values.get(name) for name in ("zero_optimization", "optimizer", "scheduler")}
+    return {"stage": stage(values), "precision": precision, **sections}
+
+
+def obstacles(divided: dict[str, Any] | None) -> list[str]:
+    """Why files under a layout cannot be converted to another, or from it."""
+    if divided is None:
+        return []
+    found, zero = [], divided["zero_optimization"]
+    if any((zero.get(part) or {}).get("device") == "nvme" for part in ("offload_optimizer", "offload_param")):
+        found.append("what is offloaded to NVMe is not in the checkpoint's files")
+    if zero.get("mics_shard_size", -1) > 0:
+        found.append("mics_shard_size divides the states in a way of its own")
+    optimizer = (divided["optimizer"] or {}).get("type", "AdamW")
+    if optimizer.lower() not in ("adam", "adamw"):
+        found.append(f"the states of the optimizer {optimizer} cannot be converted")
+    return found
 
 
 def offloads(values: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard import checkpoint, checks, resume, runconfig
+from trainyard import checks
 from trainyard.config import compose
 from trainyard.devices import CPU, Devices, visible
 from trainyard.resolve import default_name, micro_batch, resolve
@@ -47,6 +47,12 @@ def test_batch_that_does_not_divide_names_sizes_that_do(tmp_path: Path) -> None:
     assert "multiple of 8" in message
     assert "as 24 or 32" in message
     assert "one of 1, 3, 5, 15" in message
+    assert "ranks; " not in message and "launch.num_devices" not in message  # 30 is no whole number of 4
+    message = only(
+        tmp_path, "trainer.global_batch_size=8", "trainer.per_device_train_batch_size=2", "launch.num_devices=3"
+    )
+    assert "multiple of 6" in message
+    assert "or set launch.num_devices for one of 1, 2, 4 ranks" in message
 
 
 def test_accumulation_follows_from_the_global_batch(tmp_path: Path) -> None:
@@ -138,16 +144,6 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     assert "is a file" in problems[0]
 
 
-def test_drift_lists_old_and_new(tmp_path: Path) -> None:
-    before = resolved(tmp_path)
-    now = resolved(tmp_path, "run.seed=7", "trainer.save_steps=1", "model.hidden_size=128")
-    messages = resume.drift(before, now)
-    assert len(messages) == 2
-    assert messages[0].startswith("run.seed: the run has 42, this command 7.")
-    assert messages[1].startswith("model.hidden_size: the run has")
-    assert resume.drift(before, resolved(tmp_path)) == []
-
-
 def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
     assert default_name([]) == "default"
     assert default_name(["paths.outputs=x", "launch.num_devices=1", "tracking=none", "run.resume=never"]) == "default"
@@ -221,44 +217,6 @@ def test_visible_gpus_are_read_as_cuda_reads_them() -> None:
     assert visible("GPU-b,0", uuids) == [1, 0]
     assert visible("1,9,2", uuids) == [1]
     assert visible("", uuids) == visible("-1", uuids) == []
-
-
-def checkpoint_of(tmp_path: Path, ranks: int) -> RunDir:
-    """A run directory with one whole checkpoint under the default settings."""
-    config = resolved(tmp_path)
-    run = RunDir(tmp_path / "out" / "pretrain" / "default")
-    place = run.checkpoints / "checkpoint-5"
-    place.mkdir(parents=True)
-    (place / "model.safetensors").write_text("w")
-    checkpoint.write_manifest(place, step=5, world_size=ranks)
-    runconfig.save(config, run.config)
-    return run
-
-
-def test_another_world_size_or_zero_stage_is_named_before_the_launch(tmp_path: Path) -> None:
-    run = checkpoint_of(tmp_path, ranks=2)
-    assert resume.problems(resolved(tmp_path), run) == []
-    (other,) = resume.problems(resolved(tmp_path, "launch.num_devices=1"), run)
-    assert other.startswith("launch.num_devices: checkpoint-5 was written by 2 ranks, this command has 1.")
-    (stage,) = resume.problems(resolved(tmp_path, "deepspeed=zero3"), run)
-    assert stage.startswith("deepspeed.config: checkpoint-5 was written under ZeRO-2, this is ZeRO-3.")
-    assert resume.problems(resolved(tmp_path, "deepspeed=zero3", "run.resume=never"), run) == []
-
-
-def test_a_checkpoint_from_elsewhere_is_verified_and_only_the_beginning(tmp_path: Path) -> None:
-    named = checkpoint_of(tmp_path, ranks=2).checkpoints / "checkpoint-5"
-    config = resolved(tmp_path, f"run.resume={named}", "run.name=mine")
-    run = RunDir(tmp_path / "out" / "pretrain" / "mine")
-    assert resume.problems(config, run) == []
-    assert resume.begun_from(config, run) == named
-    own = run.checkpoints / "checkpoint-9"
-    own.mkdir(parents=True)
-    (own / "model.safetensors").write_text("w")
-    checkpoint.write_manifest(own, step=9, world_size=2)
-    assert resume.begun_from(config, run) is None  # it goes on with its own
-    (own / checkpoint.MANIFEST).unlink()
-    (named / "model.safetensors").write_text("x")
-    assert "checksum" in resume.problems(config, run)[0]
 
 
 @pytest.mark.parametrize(
