@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     run_dir = RunDir(Path(arguments.directory).expanduser())
     if not run_dir.config.is_file():
-        raise DataError(f"{arguments.directory}: no run is there, for it holds no config.yaml; give <outputs>/<stage>/<name>")
+        raise DataError(f"{arguments.directory}: holds no config.yaml, so it is no run; give <outputs>/<stage>/<name>")
     if arguments.keep < 1:
         raise DataError(f"--keep {arguments.keep}: the last good checkpoint is never deleted; give 1 or more")
     if arguments.action == "prune":
