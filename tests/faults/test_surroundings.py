@@ -10,6 +10,8 @@ import pytest
 from conftest import Finished, Pretrain
 from disturb import SLOW, Faults, assert_same_run, leftovers
 
+from trainyard.runconfig import load
+
 SECRET = "sk-0123456789abcdef"
 STRANGE = "$(touch pwned) `touch pwned`; touch pwned && 'one' \"two\" 三\\"
 
@@ -33,7 +35,7 @@ def test_overrides_are_taken_as_they_are_and_secrets_stay_secret(pretrain: Pretr
     quoted = STRANGE.replace("\\", "\\\\").replace("'", "\\'")
     short = ["trainer.max_steps=2", "trainer.save_steps=2", "launch.num_devices=1", "deepspeed=none"]
     done = pretrain(
-        "strange", *short, f"tracking.project='{quoted}'", f"trainer.hub_token={SECRET}",
+        "strange", *short, f"tracking.project='{quoted}'", f"data.template_variables.api_key={SECRET}",
         env={"SWANLAB_API_KEY": SECRET, "HF_TOKEN": SECRET},
     )  # fmt: skip
     assert done.code == 0, done.stderr
@@ -43,7 +45,8 @@ def test_overrides_are_taken_as_they_are_and_secrets_stay_secret(pretrain: Pretr
     holding = [file for file in written if SECRET.encode() in file.read_bytes()]
     assert holding == []
     assert SECRET not in done.stdout + done.stderr
-    from trainyard.runconfig import load
+    refused = pretrain("refused", f"trainer.hub_token={SECRET}")
+    assert refused.code == 2 and "trainer.hub_token=***" in refused.stderr and SECRET not in refused.stderr
 
     assert load(done.run / "config.yaml").tracking.project == STRANGE
 
