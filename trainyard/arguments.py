@@ -13,7 +13,7 @@ from typing import Any
 
 from trainyard.schema import TrainerConfig
 
-OWN_FIELDS = ("global_batch_size", "early_stopping_patience", "early_stopping_threshold")
+OWN_FIELDS = ("global_batch_size", "early_stopping_patience", "early_stopping_threshold", "async_save")
 """Fields of TrainerConfig that are not TrainingArguments."""
 
 MANAGED = {

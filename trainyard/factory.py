@@ -86,6 +86,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
             keep=args.save_total_limit,
             trainable=count_parameters(model)[1],
             grace_period_s=config.launch.grace_period_s,
+            in_background=config.trainer.async_save,
         ),
     )
     return Run(trainer, stop, tracker, samples)
@@ -170,6 +171,8 @@ def train(this: Worker, run: Run) -> None:
 
 def finish(this: Worker, run: Run) -> None:
     """Saves the model, or leaves it to the next start when the run was stopped, and reports the last figures."""
+    this.note(now=True, phase="writing the checkpoint")
+    run.trainer.saver.wait()
     if run.stop.stopped:
         if run.tracker:
             run.tracker.finish()

@@ -141,6 +141,8 @@ class TrainerConfig:
     """Stop after this many evaluations in a row in which metric_for_best_model (default eval_loss) did not improve."""
     early_stopping_threshold: float = 0.0
     """Smallest change of the metric that counts as an improvement."""
+    async_save: bool = True
+    """Train on while a checkpoint is written. Until then it is held in the host's memory, if that has room for it."""
 
     per_device_train_batch_size: int | None = None
     """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch."""

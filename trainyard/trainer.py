@@ -127,7 +127,7 @@ class Trainer(transformers.Trainer):
             eval_dataset=eval_dataset,
             data_collator=data_collator,
             processing_class=tokenizer,
-            callbacks=[speed, stop, _Restore(self), *callbacks],
+            callbacks=[speed, stop, _Keeping(self), *callbacks],
         )
         self.remove_callback(transformers.PrinterCallback)
 
@@ -233,7 +233,11 @@ class Trainer(transformers.Trainer):
                 )
         finally:
             self.args.save_total_limit = keep
-        self.log({"save_seconds": round(self.saver.seconds or 0.0, 3)})
+        self.log({"save_stall_s": round(self.saver.stall_s or 0.0, 4)})
+
+    def _load_best_model(self) -> None:
+        self.saver.wait()
+        super()._load_best_model()
 
     def restore_window(self) -> None:
         """Goes on with the mean loss since the last line of metrics where the checkpoint left it."""
@@ -243,14 +247,17 @@ class Trainer(transformers.Trainer):
             self._globalstep_last_logged = window["last_logged"]
 
 
-class _Restore(TrainerCallback):
-    """Called when the Trainer has set its own sums to zero."""
+class _Keeping(TrainerCallback):
+    """Takes the loss window up again once the Trainer has set its own sums to zero, and looks after saves under way."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.restore_window()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.saver.check()
 
 
 class DeepSpeedRecord(TrainerCallback):
