@@ -131,11 +131,14 @@ def test_the_last_good_one_stays(faults: Faults, zero2_run: Finished, copy: Path
     assert [path.name for path in (copy / "checkpoints").iterdir()] == ["checkpoint-20"]
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.faults(case="7", fault="SIGKILL of a rank in the middle of a save")
-def test_a_save_that_is_cut_off_was_never_a_checkpoint(faults: Faults, zero2_run: Finished, rank: int) -> None:
-    name = f"cut-off-{rank}"
-    live = faults.start(name, *SETTINGS, fault=f"kill-in-save {rank} 10")
+@pytest.mark.parametrize(
+    "moment",
+    ["kill-in-write 1 10", *(pytest.param(f"kill-in-{m} 10", marks=pytest.mark.slow) for m in ("save 0", "write 0"))],
+)
+@pytest.mark.faults(case="7", fault="SIGKILL of a rank in a save, while it is serialized or written")
+def test_a_save_that_is_cut_off_was_never_a_checkpoint(faults: Faults, zero2_run: Finished, moment: str) -> None:
+    name = moment.replace(" ", "-")
+    live = faults.start(name, *SETTINGS, fault=moment)
     done = live.end()
     assert done.code == 1
     assert "no manifest.json" in str(verify(live.run / "checkpoints" / "checkpoint-10"))

@@ -83,6 +83,24 @@ def fill() -> None:
             stream.write(b"0" * 4096)
 
 
+IN_THREAD = "kill-in-write"
+"""SIGKILL when a rank has put all of its files on the disk, and the manifest is not there yet."""
+
+
+def in_writer(rank: int, step: int) -> Any:
+    def patch(module: ModuleType) -> None:
+        original = module.Saver._note_written
+
+        def note_written(self: Any, target: Path) -> None:
+            if self.split.rank == rank and target.name == f"checkpoint-{step}" and happens():
+                os.kill(os.getpid(), signal.SIGKILL)
+            original(self, target)
+
+        module.Saver._note_written = note_written
+
+    return patch
+
+
 FAULTS = {
     "fill-in-save": ("_save_optimizer_and_scheduler", fill),
     "hang": ("training_step", hang),
@@ -95,5 +113,8 @@ FAULTS = {
 
 if "FAULT" in os.environ:
     kind, number, steps = os.environ["FAULT"].split()
-    method, action = FAULTS[kind]
-    sys.meta_path.insert(0, AfterImport("trainyard.trainer", before(method, int(number), int(steps), action)))
+    if kind == IN_THREAD:
+        sys.meta_path.insert(0, AfterImport("trainyard.saving", in_writer(int(number), int(steps))))
+    else:
+        method, action = FAULTS[kind]
+        sys.meta_path.insert(0, AfterImport("trainyard.trainer", before(method, int(number), int(steps), action)))
