@@ -156,13 +156,15 @@ class ChatTemplate:
                 "let it write eos_token there, or make what it writes a special token"
             )
         between = rendered[len(prompt) : place].strip() if rendered.startswith(prompt) else ""
-        return Markup(self._special, match[0], between)
+        behind = prompt.rpartition("q")[2]
+        return Markup(self._special, match[0], behind if self._special.search(behind) else "", between)
 
     # ---- content that spells special tokens ----
 
     def _prepared(self, message: Message, spelled: dict[str, str]) -> Message:
         """A message as apply_chat_template gives it to the template, but with no text that spells a special token."""
-        guarded: Message = self._guarded(message, spelled, is_answer=message["role"] == "assistant")
+        is_answer = message["role"] == "assistant"
+        guarded = {name: self._guarded(value, spelled, is_answer=is_answer) for name, value in message.items()}
         if "reasoning_content" in guarded:
             return {"thinking": guarded["reasoning_content"], **guarded}
         return guarded
