@@ -124,7 +124,7 @@ def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
 def _helpers(request: Request, overrides: list[str], share: Share | None, processes: int | None) -> Iterator[None]:
     """Further processes that take parts of the same work and end with this one."""
     cores = len(os.sched_getaffinity(0))
-    processes = processes or _worthwhile(request, cores)
+    processes = processes or worthwhile(request, cores)
     command = [sys.executable, "-m", "trainyard", "prepare", request.stage, *overrides, "--helper"]
     command += ["--shard", f"{share.index}/{share.count}"] if share else []
     threads = str(max(1, cores // processes))
@@ -139,7 +139,7 @@ def _helpers(request: Request, overrides: list[str], share: Share | None, proces
             helper.wait()
 
 
-def _worthwhile(request: Request, cores: int) -> int:
+def worthwhile(request: Request, cores: int) -> int:
     """The number of processes by default."""
     by_size = 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS[request.stage]
     most = min(by_size, cores // CORES_PER_PROCESS[request.stage], MOST_PROCESSES)

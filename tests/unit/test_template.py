@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
 from trainyard.data import tokenizer as tokenizers
+from trainyard.data.answers import Renderer
 from trainyard.data.chat import COLUMNS, Conversation, ConversationError, Message, parse
 from trainyard.data.template import ChatTemplate, Run
 
@@ -540,6 +541,23 @@ def test_answers_in_a_row(tokenizer: Any) -> None:
         assert learned(template, talk(HI, HELLO, SEE_YOU)) == [f"Hello.{end}", f"See you.{end}"]
     template = ChatTemplate(tokenizer, TEMPLATES["inst_no_system"])
     assert refusal(template, talk(HI, HELLO, SEE_YOU)).endswith("User and assistant must take turns")
+
+
+def test_a_usual_opening_of_answers_spares_renderings(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives what the prompt of each answer gives."""
+    long = talk(*[HI, HELLO, HI, HELLO, BYE, SEE_YOU] * 5, flags={0: True, 7: False})
+    rendered = []
+    render = Renderer.__call__
+    monkeypatch.setattr(Renderer, "__call__", lambda *given, **how: rendered.append(1) or render(*given, **how))
+    counts = {}
+    for name in ("chatml", "headers", "renamed_model", "plain"):
+        template = ChatTemplate(tokenizer, TEMPLATES[name])
+        rendered.clear()
+        runs = template.runs(long)
+        counts[name] = len(rendered)
+        template._markup = template._markup._replace(opening="")
+        assert template.runs(long) == runs
+    assert counts == {"chatml": 4, "headers": 4, "renamed_model": 4, "plain": 17}
 
 
 # ---- reasoning and history ----

@@ -137,8 +137,10 @@ class Answers:
     # ---- where an answer begins ----
 
     def _begin(self, number: int, start: int, last: int) -> int:
-        if number < last and (begin := self._behind_opening(number, start)):
-            return begin
+        if number < last and self._openings:  # spares a rendering: no content spells the special token of an opening
+            begin = self._openings[self._numbers.index(number)]
+            if self.text.startswith(self._messages[number]["content"] + self._markup.end, begin):
+                return begin
         prompt = self._prompt(number)
         if self.text.startswith(prompt):
             return len(prompt)
@@ -155,16 +157,12 @@ class Answers:
                     return start + found + len(prompt) - place
         raise ConversationError(self._divergence(number))
 
-    def _behind_opening(self, number: int, start: int) -> int:
-        """Where the answer begins if it stands, whole, behind what next opens an answer; else 0.
-
-        Spares a rendering. No content spells the opening's special token, and no other answer stands in between.
-        """
-        before = max((other for other in self._numbers if other < number), default=-1)
-        place = self.text.find(self._markup.opening, start) if before == self._found else -1
-        begin = place + len(self._markup.opening)
-        is_whole = self.text.startswith(self._messages[number]["content"] + self._markup.end, begin)
-        return begin if self._markup.opening and place >= 0 and is_whole else 0
+    @cached_property
+    def _openings(self) -> list[int]:
+        """Where the answers begin if each has, once, what opens answers before it; else empty."""
+        opening = self._markup.opening
+        ends = [match.end() for match in re.finditer(re.escape(opening), self.text)] if opening else []
+        return ends if len(ends) == len(self._numbers) else []
 
     def exchanges(self, ends: dict[int, int]) -> list[int]:
         """Where exchanges begin: a message of the user and what follows up to the next one that an answer precedes.
