@@ -12,7 +12,8 @@ TRL is not among trainyard's requirements: pip install --target DIR --no-deps tr
          are answers of which a beginning is kept and the end is not, so that a model learns to go on; `no answer` are
          samples with nothing learned. trainyard's plans are made for each data.truncation; the default is the first.
 
-Both must give the same ids and mask for every conversation, as far as TRL keeps it, or the run fails. The default file
+Both must give the same ids and mask for every conversation, as far as TRL keeps it, or the run fails: TRL would merge
+white space at the start of an answer with the line break before it, which no prompt does at inference. The default file
 is 100,000 conversations about the standard library, from its docstrings, signatures and sources, drawn with a seed.
 """
 
@@ -86,7 +87,7 @@ def topics() -> Iterator[list[Exchange]]:
         for node in ast.walk(tree):
             if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 continue
-            if described := ast.get_docstring(node):
+            if described := (ast.get_docstring(node) or "").strip():
                 made = [(f"What does `{module}.{node.name}` do?", described)]
                 if not isinstance(node, ast.ClassDef):
                     source = inspect.cleandoc("\n".join(lines[node.lineno - 1 : node.end_lineno]))
