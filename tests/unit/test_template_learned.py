@@ -26,6 +26,8 @@ from template_cases import (
     user,
 )  # fmt: skip
 
+from trainyard.data.answers import Renderer
+
 
 def test_the_last_answer_alone() -> None:
     template = chat_template("chatml", learn="last")
@@ -214,3 +216,20 @@ def test_a_call_ends_with_a_token_of_its_own() -> None:
         '{"name": "sub", "arguments": {}}<|eom_id|>',
         "Hello.<|eot_id|>",
     ]
+
+
+def test_a_usual_opening_of_answers_spares_renderings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives what the prompt of each answer gives."""
+    long = talk(*[HI, HELLO, HI, HELLO, BYE, SEE_YOU] * 5, flags={0: True, 7: False})
+    rendered = []
+    render = Renderer.__call__
+    monkeypatch.setattr(Renderer, "__call__", lambda *given, **how: rendered.append(1) or render(*given, **how))
+    counts = {}
+    for name in ("chatml", "headers", "renamed_model", "plain"):
+        template = chat_template(name)
+        rendered.clear()
+        runs = template.runs(long)
+        counts[name] = len(rendered)
+        template._markup = template._markup._replace(opening="")
+        assert template.runs(long) == runs
+    assert counts == {"chatml": 4, "headers": 4, "renamed_model": 4, "plain": 17}

@@ -133,7 +133,7 @@ def test_templates_that_cannot_be_used() -> None:
     assert reason("\U000f0000").startswith("the chat template has characters for private use")
     assert reason(TEMPLATES["chatml"].replace("<|im_end|>", "<end>")).startswith(
         "the chat template ends the assistant's turn with no special token, so a model would never stop; let it write "
-        "eos_token there, or make what it writes a special token"
+        "eos_token there, or make what it writes a special token with tokenizer.add_tokens"
     )
 
 
