@@ -244,10 +244,15 @@ def _launch(config: Config, hosts: int) -> Iterator[str]:
     launch = config.launch
     if launch.hostfile is not None and hosts == 0:
         yield f"launch.hostfile={launch.hostfile}: must be a file with a line `host slots=N` for each node"
+    if launch.node_rank is not None:
+        if not 0 <= launch.node_rank < launch.num_nodes:
+            yield f"launch.node_rank={launch.node_rank}: must be from 0 to {launch.num_nodes - 1}, launch.num_nodes - 1"
+        if launch.hostfile is not None or launch.master_addr is None:
+            yield "launch.node_rank: needs launch.master_addr, the address of node 0, and goes without launch.hostfile"
     port = launch.master_port
     if port is not None and not 1024 <= port < 65536:
         yield f"launch.master_port={port}: must lie between 1024 and 65535; leave it out for a free one"
-    elif port is not None and not _is_free(port):
+    elif port is not None and not launch.node_rank and not _is_free(port):
         yield f"launch.master_port={port}: the port is in use; leave it out for a free one"
     for name in ("grace_period_s", "timeout_s", "hang_timeout_s"):
         if getattr(launch, name) <= 0:
@@ -284,5 +289,5 @@ def _run(config: Config, run: RunDir) -> Iterator[str]:
     elif not os.access(place, os.W_OK | os.X_OK):
         yield f"paths.outputs={config.paths.outputs}: no permission to write in {place}"
     holder = run.holder()
-    if holder:
+    if holder and not config.launch.node_rank:
         yield f"run.name={name}: the run is alive, {holder}. Wait for it, stop it, or give this one another run.name"

@@ -17,6 +17,8 @@ class RunDir:
         self.status = path / "status.json"
         self.progress = path / "progress.json"
         self.metrics = path / "metrics.jsonl"
+        self.lead = path / "lead.json"
+        """The launch that is on, for controllers on further nodes; see trainyard.follower."""
         self.samples = path / "samples.jsonl"
         self.logs = path / "logs"
         self.console = self.logs / "console.log"

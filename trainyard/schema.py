@@ -220,9 +220,13 @@ class LaunchConfig:
     hostfile: str | None = None
     """DeepSpeed hostfile, `host slots=N` a line; the nodes share a file system. None: this machine alone."""
     num_nodes: int = 1
-    """Filled in from the hostfile."""
+    """Nodes; filled in from the hostfile where there is one."""
+    node_rank: int | None = None
+    """Where the command is given on each node by itself, which of them this is, from 0; as $SLURM_NODEID."""
+    master_addr: str | None = None
+    """With node_rank: the host name or address of node 0."""
     master_port: int | None = None
-    """None: a free one."""
+    """None: a free one; with node_rank 29500."""
     grace_period_s: float = 110.0
     """Seconds between a stop signal and the moment when the ranks are killed if they have not saved and left."""
     max_restarts: int = 3

@@ -18,7 +18,7 @@ from trainyard.input_checks import prepared_problems
 from trainyard.report import Failure
 from trainyard.resolve import data_request
 from trainyard.runconfig import save
-from trainyard.rundir import RunDir
+from trainyard.rundir import RunDir, write_json
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
 
@@ -126,6 +126,9 @@ class Supervisor:
                 self.status["resumed_from"] = [*self.status["resumed_from"], step]
                 say(f"resuming from {start.name}")
             attempt = Attempt(config, self.devices, run_dir, start, self.stop, say)
+            attempt.clear()
+            lead = {"leader": run_dir.holder(), "attempt": len(failures) + 1}
+            write_json(run_dir.lead, lead | {"checkpoint": str(start) if start else None})
             attempt.follow(self._note_progress)
             ended = self._ended(attempt)
             if ended is not None:
