@@ -18,6 +18,8 @@ class RunDir:
         self.progress = path / "progress.json"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"
+        self.spikes = path / "spikes.jsonl"
+        self.skipped = path / "skipped.json"
         self.logs = path / "logs"
         self.console = self.logs / "console.log"
         self.launcher_log = self.logs / "launcher.log"

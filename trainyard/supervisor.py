@@ -63,6 +63,7 @@ class Supervisor:
             "world_size": (self.config.launch.num_devices or 1) * self.config.launch.num_nodes,
             "tokens_seen": before.get("tokens_seen", 0),
             "restarts": 0,
+            "rollbacks": 0,
             "resumed_from": before.get("resumed_from", []),
             "final": {},
         }
@@ -130,9 +131,12 @@ class Supervisor:
             ended = self._ended(attempt)
             if ended is not None:
                 return ended
-            failures.append(report.failure(run_dir, attempt))
-            if not self._tries_again(failures):
-                return self._end("failed", FAILED, failures[-1].text)
+            if report.rolled_back(run_dir):
+                self.status["rollbacks"] += 1
+            else:
+                failures.append(report.failure(run_dir, attempt))
+                if not self._tries_again(failures):
+                    return self._end("failed", FAILED, failures[-1].text)
             start = self._choose_checkpoint()
 
     def _choose_checkpoint(self) -> Path | None:
@@ -152,7 +156,7 @@ class Supervisor:
             return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
         newest = checkpoint.newest_whole(self.run_dir.checkpoints)
         saved = (checkpoint.step_of(newest) or 0) if newest else 0
-        if attempt.asked and self.status["step"] <= saved:
+        if attempt.asked and (self.status["step"] <= saved or report.rolled_back(self.run_dir)):
             return self._end("preempted", STOPPED, f"stopped; nothing was lost, {self._again()}")
         if attempt.asked:
             lost = self.status["step"] - saved
