@@ -3,6 +3,7 @@
 A message has the value, the rule and the fix. Nothing here writes, imports torch or asks the network.
 """
 
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ def _numbers(config: Config) -> Iterator[str]:
         "trainer.gradient_accumulation_steps": trainer.gradient_accumulation_steps,
         "trainer.save_total_limit": trainer.save_total_limit,
         "trainer.early_stopping_patience": trainer.early_stopping_patience,
+        "trainer.max_bad_steps": trainer.max_bad_steps,
         "launch.num_devices": launch.num_devices,
         "tracking.sample_tokens": config.tracking.sample_tokens,
         **{f"model.{name}": getattr(config.model, name) for name in ARCHITECTURE if name != "tie_word_embeddings"},
@@ -89,6 +91,10 @@ def _numbers(config: Config) -> Iterator[str]:
         yield f"peft.r={config.peft.r}, peft.dropout={config.peft.dropout}: r from 1, dropout from 0 to below 1"
     if trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
+    if not 0 < trainer.spike_deviations < math.inf:
+        yield f"trainer.spike_deviations={trainer.spike_deviations}: must be above 0; 6 passes over ordinary noise"
+    if not 10 <= trainer.spike_window <= 100_000:
+        yield f"trainer.spike_window={trainer.spike_window}: must be from 10 to 100,000 steps, for a mean to mean much"
     if trainer.max_steps <= 0 and trainer.num_train_epochs <= 0:
         yield f"trainer.num_train_epochs={trainer.num_train_epochs}: must be above 0, or set trainer.max_steps"
     for name in ("logging_steps", "save_steps", "eval_steps"):
@@ -143,6 +149,7 @@ def _choices(config: Config) -> Iterator[str]:
         ("peft.method", config.peft.method, (None, "lora")),
         ("data.on_error", config.data.on_error, ("stop", "skip")),
         ("trainer.metric_for_best_model", config.trainer.metric_for_best_model, (None, *METRICS)),
+        ("trainer.on_spike", config.trainer.on_spike, ("log", "rollback")),
         ("tracking.backend", config.tracking.backend, (None, "swanlab")),
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]

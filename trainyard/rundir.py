@@ -20,6 +20,8 @@ class RunDir:
         self.lead = path / "lead.json"
         """The launch that is on, for controllers on further nodes; see trainyard.follower."""
         self.samples = path / "samples.jsonl"
+        self.spikes = path / "spikes.jsonl"
+        self.skipped = path / "skipped.json"
         self.logs = path / "logs"
         self.console = self.logs / "console.log"
         self.launcher_log = self.logs / "launcher.log"

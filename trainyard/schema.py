@@ -144,6 +144,16 @@ class TrainerConfig:
     async_save: bool = True
     """Train on while a checkpoint is written. Until then it is held in the host's memory, if that has room for it."""
 
+    max_bad_steps: int = 5
+    """A step with a NaN or infinite loss or gradient on any rank is skipped on all; so many in a row end the run."""
+    on_spike: str = "log"
+    """What to do about a step whose loss lies far above those before. log: say so, with its samples, and go on.
+    rollback: go back to the newest checkpoint, and leave out the samples up to the spike from then on."""
+    spike_deviations: float = 6.0
+    """So many standard deviations above the mean of the running window a loss is a spike."""
+    spike_window: int = 100
+    """Steps in the running window; before it is half full nothing is a spike."""
+
     per_device_train_batch_size: int | None = None
     """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch."""
     per_device_eval_batch_size: int = 8

@@ -1,6 +1,7 @@
 """From a checked request to an exit code: prepares the data, launches the ranks, and stays with them to the end."""
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -63,6 +64,7 @@ class Supervisor:
             "world_size": (self.config.launch.num_devices or 1) * self.config.launch.num_nodes,
             "tokens_seen": before.get("tokens_seen", 0),
             "restarts": 0,
+            "rollbacks": 0,
             "resumed_from": before.get("resumed_from", []),
             "final": {},
         }
@@ -117,6 +119,7 @@ class Supervisor:
             return self._end("failed", refuse(problems), "")
         save(config, run_dir.config)
         failures: list[Failure] = []
+        launches = itertools.count(1)
         while True:
             if self.stop.count:
                 return self._end("preempted", STOPPED, f"{self.stop.name} before the start; {self._again()}")
@@ -127,15 +130,18 @@ class Supervisor:
                 say(f"resuming from {start.name}")
             attempt = Attempt(config, self.devices, run_dir, start, self.stop, say)
             attempt.clear()
-            lead = {"leader": run_dir.holder(), "attempt": len(failures) + 1}
+            lead = {"leader": run_dir.holder(), "attempt": next(launches)}
             write_json(run_dir.lead, lead | {"checkpoint": str(start) if start else None})
             attempt.follow(self._note_progress)
             ended = self._ended(attempt)
             if ended is not None:
                 return ended
-            failures.append(report.failure(run_dir, attempt))
-            if not self._tries_again(failures):
-                return self._end("failed", FAILED, failures[-1].text)
+            if report.rolled_back(run_dir):
+                self.status["rollbacks"] += 1
+            else:
+                failures.append(report.failure(run_dir, attempt))
+                if not self._tries_again(failures):
+                    return self._end("failed", FAILED, failures[-1].text)
             start = self._choose_checkpoint()
 
     def _choose_checkpoint(self) -> Path | None:
@@ -155,7 +161,7 @@ class Supervisor:
             return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
         newest = checkpoint.newest_whole(self.run_dir.checkpoints)
         saved = (checkpoint.step_of(newest) or 0) if newest else 0
-        if attempt.asked and self.status["step"] <= saved:
+        if attempt.asked and (self.status["step"] <= saved or report.rolled_back(self.run_dir)):
             return self._end("preempted", STOPPED, f"stopped; nothing was lost, {self._again()}")
         if attempt.asked:
             lost = self.status["step"] - saved

@@ -15,12 +15,15 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from trainyard import zero
 from trainyard.arguments import given_arguments
+from trainyard.callbacks.bad_steps import BadSteps, require_finite_weights
 from trainyard.callbacks.metrics import SpeedCallback
+from trainyard.callbacks.spikes import SpikeCallback
 from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import IGNORE, Collator, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
 from trainyard.saving import Saver, read_window, write_window
 from trainyard.schema import Config, TrainerConfig
+from trainyard.steps import JudgedSteps
 from trainyard.worker import Worker
 
 
@@ -98,7 +101,7 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
             setattr(args, f"{what}_steps", per_epoch)
 
 
-class Trainer(transformers.Trainer):
+class Trainer(JudgedSteps):
     """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
 
     def __init__(
@@ -115,11 +118,13 @@ class Trainer(transformers.Trainer):
         callbacks: list[TrainerCallback],
         speed: SpeedCallback,
         stop: StopCallback,
+        bad_steps: BadSteps,
+        spikes: SpikeCallback,
         worker: Worker,
         saver: Saver,
     ):
         self.split, self.start_step, self.worker = split, start_step, worker
-        self.speed, self.stop, self.saver = speed, stop, saver
+        self.speed, self.stop, self.spikes, self.saver = speed, stop, spikes, saver
         super().__init__(
             model=model,
             args=args,
@@ -127,7 +132,8 @@ class Trainer(transformers.Trainer):
             eval_dataset=eval_dataset,
             data_collator=data_collator,
             processing_class=tokenizer,
-            callbacks=[speed, stop, _Keeping(self), *callbacks],
+            callbacks=[speed, stop, bad_steps, spikes, _Keeping(self), *callbacks],
+            bad_steps=bad_steps,
         )
         self.remove_callback(transformers.PrinterCallback)
 
@@ -139,6 +145,7 @@ class Trainer(transformers.Trainer):
             seed=self.args.seed,
             start_step=self.start_step,
             max_steps=self.args.max_steps,
+            skipped=self.bad_steps.samples.skipped,
             **self._loader_options(),
         )
 
@@ -219,6 +226,7 @@ class Trainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The Trainer's and DeepSpeed's files, made a checkpoint by the saver, which deletes older ones too."""
+        self.require_finite_weights()
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         saving = self.saver.saving(self.state.global_step, lambda: self.state.best_model_checkpoint)
         try:
@@ -230,6 +238,9 @@ class Trainer(transformers.Trainer):
                     loss=float(self._tr_loss),
                     last_logged=self._globalstep_last_logged,
                     evaluation_due=self.stop.evaluation_due,
+                    bad_steps=self.bad_steps.state(),
+                    spikes=self.spikes.state(),
+                    skipped=self.bad_steps.samples.skipped,
                 )
         finally:
             self.args.save_total_limit = keep
@@ -239,12 +250,17 @@ class Trainer(transformers.Trainer):
         self.saver.wait()
         super()._load_best_model()
 
+    def require_finite_weights(self) -> None:
+        require_finite_weights(self.model, self.args.device, self.saver.directory)
+
     def restore_window(self) -> None:
-        """Goes on with the mean loss since the last line of metrics where the checkpoint left it."""
+        """Goes on with the mean loss since the last line of metrics, bad steps, spikes as the checkpoint left them."""
         window = read_window(self.worker.resume, self.split) if self.worker.resume else {}
         if window:
             self._tr_loss += window["loss"]
             self._globalstep_last_logged = window["last_logged"]
+            self.bad_steps.restore(window.get("bad_steps", {}))
+            self.spikes.restore(window.get("spikes", {}))
 
 
 class _Keeping(TrainerCallback):

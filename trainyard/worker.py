@@ -27,6 +27,10 @@ class FinalError(Exception):
     """A failure that another start would meet again."""
 
 
+class RollbackError(Exception):
+    """No failure: all ranks leave together, so that the run goes on from its newest checkpoint in another way."""
+
+
 @dataclass
 class Worker:
     """What a rank knows before anything heavy is imported."""
@@ -102,6 +106,7 @@ def worker(arguments: list[str]) -> Iterator[Worker]:
             "rank": this.rank,
             "step": this.step,
             "final": isinstance(error, FinalError),
+            "rollback": isinstance(error, RollbackError),
             "time": time.time(),
             "error": " ".join(f"{type(error).__name__}: {error}".split()),  # one line
             "traceback": "".join(traceback.format_exception(error, limit=-6)),

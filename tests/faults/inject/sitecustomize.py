@@ -1,5 +1,6 @@
 """Put on the PYTHONPATH of a run, this breaks something in it: FAULT="kind rank steps", as "hang 1 5" for rank 1 when 5
-steps are done.
+steps are done, or "nan-loss 1 5-9" for rank 1 in each of five steps. Several faults are
+parted by semicolons.
 
 The fault happens once for each file named by FAULT_ONCE, which is made when it does; without one, every time.
 """
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import bad_numbers
 
 
 class AfterImport(importlib.abc.MetaPathFinder):
@@ -111,10 +114,14 @@ FAULTS = {
     "kill-in-save": ("_save_rng_state", send(signal.SIGKILL)),
 }
 
-if "FAULT" in os.environ:
-    kind, number, steps = os.environ["FAULT"].split()
+for fault in filter(None, os.environ.get("FAULT", "").split(";")):
+    kind, number, steps = fault.split()
     if kind == IN_THREAD:
         sys.meta_path.insert(0, AfterImport("trainyard.saving", in_writer(int(number), int(steps))))
+        continue
+    if kind in bad_numbers.FAULTS:
+        patch = bad_numbers.patch(kind, int(number), steps, happens)
     else:
         method, action = FAULTS[kind]
-        sys.meta_path.insert(0, AfterImport("trainyard.trainer", before(method, int(number), int(steps), action)))
+        patch = before(method, int(number), int(steps), action)
+    sys.meta_path.insert(0, AfterImport("trainyard.trainer", patch))
