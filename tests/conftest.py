@@ -208,3 +208,25 @@ def faults(outputs: Path, corpus: Path, pretrain: Pretrain) -> Any:
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)
     yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("faults"):
+            item.user_properties.append(("fault", (marker.kwargs["case"], marker.kwargs["fault"])))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """With -m faults, what was done to runs and what came of it, as the README's table."""
+    if terminalreporter.config.option.markexpr != "faults":
+        return
+    outcomes: dict[tuple[str, str], list[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for _, fault in (each for each in getattr(report, "user_properties", []) if each[0] == "fault"):
+                outcomes.setdefault(fault, []).append(outcome)
+    terminalreporter.section("faults")
+    terminalreporter.line("| case | fault | outcome |\n|---|---|---|")
+    for (case, fault), seen in sorted(outcomes.items(), key=lambda each: int(each[0][0].split(",")[0])):
+        counted = ", ".join(f"{seen.count(outcome)} {outcome}" for outcome in dict.fromkeys(seen))
+        terminalreporter.line(f"| {case} | {fault} | {counted} |")

@@ -118,6 +118,7 @@ def test_no_file_of_a_checkpoint_can_go_or_change_unseen(broken_off: Path, tmp_p
             assert verify(target) is not None, f"{name} {change}"
 
 
+@pytest.mark.slow
 @pytest.mark.faults(case="11", fault="save_total_limit=1 beside a newer directory that is broken")
 def test_the_last_good_one_stays(faults: Faults, zero2_run: Finished, copy: Path) -> None:
     (copy / "checkpoints" / "checkpoint-15" / MANIFEST).unlink()

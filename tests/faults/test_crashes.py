@@ -37,6 +37,7 @@ def test_a_killed_process_costs_the_steps_since_the_checkpoint(
     assert leftovers(live.run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.faults(case="8", fault="SIGKILL of the controller")
 def test_ranks_do_not_outlive_their_controller(faults: Faults, zero2_run: Finished) -> None:
     live = faults.start("orphaned", SLOW, "trainer.save_steps=5")

@@ -51,6 +51,7 @@ def test_overrides_are_taken_as_they_are_and_secrets_stay_secret(pretrain: Pretr
     assert load(done.run / "config.yaml").tracking.project == STRANGE
 
 
+@pytest.mark.slow
 @pytest.mark.faults(case="22", fault="the run's directory deleted while it runs")
 def test_a_directory_that_disappears_ends_the_run_with_its_name(faults: Faults) -> None:
     live = faults.start("vanished", SLOW, "trainer.max_steps=2000", "launch.max_restarts=0")
