@@ -5,12 +5,11 @@ A message has the value, the rule and the fix. Nothing here writes, imports torc
 
 import math
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainyard import zero
+from trainyard import launcher, zero
 from trainyard.arguments import choice_problems
 from trainyard.data import added_tokens, chat, sources
 from trainyard.data.truncation import TRUNCATIONS
@@ -89,6 +88,10 @@ def _numbers(config: Config) -> Iterator[str]:
         yield f"data.chat_template={data.chat_template}: must be chatml, plain or a file with a Jinja template"
     if config.peft.r < 1 or not 0 <= config.peft.dropout < 1:
         yield f"peft.r={config.peft.r}, peft.dropout={config.peft.dropout}: r from 1, dropout from 0 to below 1"
+    targets = config.peft.target_modules
+    named = targets if isinstance(targets, list) else [targets]
+    if config.peft.method and not (named and all(isinstance(name, str) and name for name in named)):
+        yield f"peft.target_modules={targets}: must be names of layers, as [q_proj, v_proj], a regex, or all-linear"
     if trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
     if not 0 < trainer.spike_deviations < math.inf:
@@ -259,23 +262,13 @@ def _launch(config: Config, hosts: int) -> Iterator[str]:
     port = launch.master_port
     if port is not None and not 1024 <= port < 65536:
         yield f"launch.master_port={port}: must lie between 1024 and 65535; leave it out for a free one"
-    elif port is not None and not launch.node_rank and not _is_free(port):
+    elif port is not None and not launch.node_rank and not launcher.is_free(port):
         yield f"launch.master_port={port}: the port is in use; leave it out for a free one"
     for name in ("grace_period_s", "timeout_s", "hang_timeout_s"):
         if getattr(launch, name) <= 0:
             yield f"launch.{name}={getattr(launch, name):g}: must be above 0 seconds"
     if launch.max_restarts < 0:
         yield f"launch.max_restarts={launch.max_restarts}: must be at least 0"
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
 
 
 def _run(config: Config, run: RunDir) -> Iterator[str]:

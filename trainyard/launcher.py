@@ -36,6 +36,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
 def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
     """The launcher's arguments. Workers get two paths; every other override stays in the run's config.yaml."""
     launch = config.launch

@@ -14,6 +14,7 @@ EXACT = (
     "model",
     "tokenizer",
     "data",
+    "peft",
     "trainer.global_batch_size",
     "trainer.learning_rate",
     "trainer.lr_scheduler",

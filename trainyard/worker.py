@@ -100,6 +100,9 @@ def worker(arguments: list[str]) -> Iterator[Worker]:
         this.note(now=True)
         yield this
         pid.unlink()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # all is saved; on the way out of the interpreter a library's thread may still abort the process
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
         traceback.print_exc()
         last_words = {
