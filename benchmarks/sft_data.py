@@ -7,7 +7,7 @@ TRL is not among trainyard's requirements: pip install --target DIR --no-deps tr
          --rounds times: `python -m trainyard prepare sft` as it is; TRL's SFTTrainer, made for a tiny model with
          assistant_only_loss and packing (bfd), its dataset_num_proc left at None, and one for each core. `process s`
          is from the start of the process to its exit, `cpu s` what all its processes used; medians. A ratio is the
-         median over the rounds of a way's seconds by trainyard's. The bar is for the faster of TRL's two.
+         median over the rounds of a way's seconds by trainyard's. The bar is for TRL's faster one in each round.
   kept   The tokens that are trained on, counted in what each has left on disk, of all that the file has. `cut short`
          are answers of which a beginning is kept and the end is not, so that a model learns to go on; `no answer` are
          samples with nothing learned. trainyard's plans are made for each data.truncation; the default is the first.
@@ -234,7 +234,8 @@ def kept_rows(prepared: Path, trl_files: list[str]) -> list[Row]:
 def speed_rows(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """The rows, and the files that TRL has left in its last turn."""
     turns: dict[str, list[Row]] = defaultdict(list)
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.1f}", flush=True)
         turns["trainyard"].append(ours(options))
         for processes in (0, os.cpu_count() or 1) if options.trl else ():
             turns[f"TRL, dataset_num_proc={processes or None}"].append(theirs(options, processes))
@@ -274,7 +275,7 @@ def main() -> None:
         print(f"TRL {'found' if options.trl else 'is left out: it is not installed'}")
         first = ours(options)
         options.tokenizer, options.count = Path(first["tokenizer"]), first["documents"]
-        result: Row = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+        result: Row = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "load_before": os.getloadavg()[0]}
         result |= {"conversations": options.count, "mb": options.corpus.stat().st_size / 1e6, "tokens": first["tokens"]}
         result["longer"] = int((TokenStore(Path(first["prepared"])).lengths > BLOCK).sum())
         result["speed"], files = speed_rows(options)
@@ -283,7 +284,9 @@ def main() -> None:
     show("kept", result["kept"])
     mine = result["kept"][0]
     figures = {"fill": mine["fill"], "lost": mine["lost"], "lost_of_fitting": mine["lost of those that fit"]}
-    figures |= {"ratio": min(row["ratio"] for row in result["speed"][1:])} if files else {}
+    if files:
+        by_round = zip(*(row["rounds s"] for row in result["speed"]), strict=True)
+        figures["ratio"] = statistics.median(min(others) / own for own, *others in by_round)
     result["bars"] = judged(figures | {"cut_short": mine["cut short"]}, AT_LEAST, AT_MOST)
     show("bars", result["bars"])
     options.out.write_text(json.dumps(result, indent=1) + "\n")
