@@ -188,14 +188,14 @@ def of_trl(files: list[str]) -> tuple[Documents, int]:
     return Documents(ids, labels != -100, lengths.astype(np.int64)), len(table)
 
 
-def kept_row(way: str, whole: Documents, kept: Any, sequences: int) -> Row:
-    """What is trained on when the tokens marked in `kept` (bool) are, of all conversations."""
+def kept_row(way: str, whole: Documents, kept: Any, sequences: int, tokens: int) -> Row:
+    """What is trained on when the tokens marked in `kept` (bool) are, of all conversations, as so many in all."""
     seen, lost = kept & whole.learned, whole.learned & ~kept
     kept_of, seen_of, lost_of = (np.add.reduceat(marked, whole.starts) for marked in (kept, seen, lost))
     return {
         "way": way,
         "sequences": sequences,
-        "fill": int(kept.sum()) / (sequences * BLOCK),
+        "fill": tokens / (sequences * BLOCK),
         "learned": int(seen.sum()),
         "lost": int(lost.sum()),
         "lost of those that fit": int(lost_of[whole.lengths <= BLOCK].sum()),
@@ -221,13 +221,13 @@ def kept_rows(prepared: Path, trl_files: list[str]) -> list[Row]:
         held = np.cumsum(times[:-1])
         if held[whole.learned].max() > 1:
             raise RuntimeError(f"data.truncation={truncation}: a learned token is in several sequences")
-        rows.append(kept_row(f"trainyard, {truncation}", whole, held > 0, len(plan)))
+        rows.append(kept_row(f"trainyard, {truncation}", whole, held > 0, len(plan), plan.num_tokens))
     if trl_files:
         packed_by_trl, sequences = of_trl(trl_files)
         if packed_by_trl.digest(BLOCK) != whole.digest(BLOCK):
             raise RuntimeError("TRL and trainyard differ in ids or mask of a conversation")
         places = np.arange(len(whole.ids)) - np.repeat(whole.starts, whole.lengths)
-        rows.append(kept_row("TRL, bfd", whole, places < BLOCK, sequences))
+        rows.append(kept_row("TRL, bfd", whole, places < BLOCK, sequences, len(packed_by_trl.ids)))
     return rows
 
 
