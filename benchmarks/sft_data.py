@@ -216,7 +216,7 @@ def kept_rows(prepared: Path, trl_files: list[str]) -> list[Row]:
         fitted = fit(store, np.arange(len(store)), BLOCK, truncation)
         packed = best_fit(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, BLOCK)
         plan, times = fitted.expand(packed), np.zeros(len(whole.ids) + 1, np.int32)
-        np.add.at(times, plan.starts, 1)
+        np.add.at(times, plan.starts + ~plan.joins, 1)  # nothing predicts the first token of a segment
         np.add.at(times, plan.starts + plan.lengths, -1)
         held = np.cumsum(times[:-1])
         if held[whole.learned].max() > 1:
@@ -282,8 +282,8 @@ def main() -> None:
         result["kept"] = kept_rows(Path(first["prepared"]), files)
     show("speed", result["speed"])
     show("kept", result["kept"])
-    mine = result["kept"][0]
-    figures = {"fill": mine["fill"], "lost": mine["lost"], "lost_of_fitting": mine["lost of those that fit"]}
+    mine, split = result["kept"][0], result["kept"][TRUNCATIONS.index("split")]
+    figures = {"fill": mine["fill"], "lost": split["lost"], "lost_of_fitting": mine["lost of those that fit"]}
     if files:
         by_round = zip(*(row["rounds s"] for row in result["speed"]), strict=True)
         figures["ratio"] = statistics.median(min(others) / own for own, *others in by_round)

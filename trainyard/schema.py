@@ -104,7 +104,8 @@ class DataConfig:
     best_fit: documents are packed so that none is cut that fits into a block. padded: one document per sequence."""
     truncation: str = "back"
     """For conversations longer than block_size. back: the first exchanges that fit are kept. front: the last ones, and
-    the system message. answer: the first block_size tokens, an answer cut. drop: none of it."""
+    the system message. answer: the first block_size tokens, an answer cut. drop: none of it. split: all of it, in
+    several sequences, each behind the system message."""
     isolate_documents: bool = False
     """Documents in one sequence do not attend to each other, nor does the end of one predict the next."""
     eval_fraction: float = 0.02
