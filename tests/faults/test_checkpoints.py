@@ -85,7 +85,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(
-    "damage", [pytest.param(name, marks=[] if name in ("flipped", "code") else pytest.mark.slow) for name in DAMAGES]
+    "damage", [pytest.param(name, marks=[] if name == "flipped" else pytest.mark.slow) for name in DAMAGES]
 )
 @pytest.mark.faults(
     case="9, 19", fault="newest checkpoint empty, truncated, a bit flipped, files missing, code planted"

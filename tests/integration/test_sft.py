@@ -147,7 +147,7 @@ def test_what_is_saved_stops_by_itself_in_plain_transformers(learned: Finished, 
 
 
 @pytest.mark.timeout(600)  # three launches, and the base model's where this runs alone
-@pytest.mark.parametrize("deepspeed", ["zero2", "zero3"])
+@pytest.mark.parametrize("deepspeed", [pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
 def test_adapters_are_trained_alone_and_those_of_a_stopped_run_come_out_the_same(
     sft: Sft, learned: Finished, outputs: Path, conversations: Path, deepspeed: str
 ) -> None:
