@@ -82,6 +82,7 @@ class Attempt:
                     if self._is_over() or over():
                         break
                     time.sleep(POLL_S)
+                self._has_failed()  # while it can be told who died by himself
                 launcher.kill(process)
                 self._look(display, note)
         finally:
@@ -127,7 +128,7 @@ class Attempt:
 
     def _has_failed(self) -> bool:
         """Has a rank said that it failed, or died without a word?"""
-        dead = [rank for rank, pid in self._ranks() if not psutil.pid_exists(pid)]
+        dead = sorted(rank for rank, pid in self._ranks() if not _is_alive(pid))
         self.killed = [rank for rank in dead if not (self.run_dir.logs / f"rank-{rank}.error.json").exists()]
         return bool(dead) or any(self.run_dir.logs.glob("rank-*.error.json"))
 
@@ -145,6 +146,13 @@ class Attempt:
             except ProcessLookupError:
                 continue
         time.sleep(DUMP_S)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _read(file: Path) -> str:

@@ -48,7 +48,8 @@ class Follower:
     def _find_leader(self) -> str | None:
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline and not self.stop.count:
-            if leader := self.run_dir.holder():
+            leader = self.run_dir.holder() or ""
+            if leader.startswith("pid "):  # it locks first, and then writes who it is
                 return leader
             time.sleep(POLL_S)
         return None
