@@ -62,6 +62,7 @@ def test_a_step_that_fails_twice_is_not_tried_again(faults: Faults) -> None:
     assert leftovers(live.run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.faults(case="15", fault="one rank sleeps for ever")
 def test_a_rank_that_hangs_leaves_its_stack_and_the_run_goes_on(faults: Faults, zero2_run: Finished) -> None:
     settings = ["trainer.save_steps=5", "launch.hang_timeout_s=25"]

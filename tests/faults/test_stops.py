@@ -35,7 +35,7 @@ def stopped(live: Live) -> int:
         pytest.param("the script", signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param("deepspeed", signal.SIGTERM, marks=pytest.mark.slow),
         ("deepspeed.launcher.launch", signal.SIGINT),
-        ("rank 1", signal.SIGUSR1),
+        pytest.param("rank 1", signal.SIGUSR1, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.faults(case="3, 4", fault="a stop signal to the script, the launcher, its child, one rank")

@@ -105,7 +105,7 @@ def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: 
     assert resumed.series("loss") == zero2_run.series("loss")
 
 
-@pytest.mark.parametrize("deepspeed", ["zero3", "none"])
+@pytest.mark.parametrize("deepspeed", ["zero3", pytest.param("none", marks=pytest.mark.slow)])
 def test_sigterm_saves_and_leaves_with_75_and_the_same_command_resumes(
     pretrain: Pretrain, outputs: Path, corpus: Path, deepspeed: str
 ) -> None:
