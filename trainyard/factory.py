@@ -87,15 +87,7 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         bad_steps=bad_steps,
         spikes=_spikes(this, config.trainer, stop, bad_steps),
         worker=this,
-        saver=Saver(
-            this.run_dir.checkpoints,
-            this,
-            split,
-            keep=args.save_total_limit,
-            trainable=count_parameters(model)[1],
-            grace_period_s=config.launch.grace_period_s,
-            in_background=config.trainer.async_save,
-        ),
+        saver=_saver(this, config, split, args, count_parameters(model)[1]),
     )
     return Run(trainer, stop, tracker, samples)
 
@@ -120,6 +112,18 @@ def collator(config: Config, model: Any) -> Collator:
 def _spikes(this: Worker, trainer: TrainerConfig, stop: StopCallback, bad_steps: BadSteps) -> SpikeCallback:
     window = Window(trainer.spike_window, trainer.spike_deviations)
     return SpikeCallback(this, stop, bad_steps, window, roll_back=trainer.on_spike == "rollback")
+
+
+def _saver(this: Worker, config: Config, split: Split, args: TrainingArguments, trainable: int) -> Saver:
+    return Saver(
+        this.run_dir.checkpoints,
+        this,
+        split,
+        keep=args.save_total_limit,
+        trainable=trainable,
+        grace_period_s=config.launch.grace_period_s,
+        in_background=config.trainer.async_save,
+    )
 
 
 def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any:
