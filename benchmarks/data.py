@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import Row, finished, judged, show
 
 # No torch up here: the kernel counts the memory of the process that measures in the peak of those that it starts.
 from trainyard.data.plan import Plan, best_fit, concat
@@ -44,7 +44,6 @@ AT_LEAST = {"run_clm_ratio": 10.0, "fill": 0.999, "packed_per_s": 1e6}
 AT_MOST = {"bytes_per_token": 2.1, "read_us": 20.0, "first_batch_ratio": 1.2, "memory_ratio": 1.2}
 BLOCK, LONG_BLOCK = 1024, 2048
 TRL = "TRL pack_dataset"
-Row = dict[str, Any]
 Part = tuple[list[Row], dict[str, float]]  # the lines of its table, and its figures for which there are bars
 
 
@@ -163,22 +162,6 @@ def resume(prepared: str, folder: str) -> Part:
 WAYS = {way.__name__: way for way in (by_datasets, encode_batch, read, pack, resume)}
 
 
-def finished(command: list[str], **env: str) -> Any:
-    """What a command prints as its last line; if that is an object, with `process_s` and `peak_mb`."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | env)
-        output = process.stdout.read() if process.stdout else ""
-        _, status, usage = os.wait4(process.pid, 0)
-        measured = {"process_s": time.perf_counter() - started, "peak_mb": usage.ru_maxrss * 1024 / 1e6}
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            log.seek(0)
-            raise RuntimeError(f"{command} failed:\n{log.read().decode(errors='replace')[-3000:]}")
-    report = json.loads(output.splitlines()[-1])
-    return report | measured if isinstance(report, dict) else report
-
-
 def ours(options: argparse.Namespace, corpus: Path) -> Row:
     outputs = tempfile.mkdtemp(dir=options.folder)
     settings = [f"paths.outputs={outputs}", f"data.sources=[{{path: {corpus}, format: jsonl}}]"]
@@ -253,13 +236,6 @@ def memory_part(options: argparse.Namespace) -> Part:
 PARTS = {"prepare": prepare_part, "read": None, "pack": None, "resume": None, "memory": memory_part}
 
 
-def show(title: str, rows: list[Row]) -> None:
-    cells = ([format(x, ",.4g" if isinstance(x, float) else "") for x in row.values()] for row in rows)
-    lines = [list(rows[0]), *cells]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    print(f"\n{title}", *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines), sep="\n  ", flush=True)
-
-
 def main() -> None:
     if sys.argv[1:2] == ["--way"]:
         print(json.dumps(WAYS[sys.argv[2]](*sys.argv[3:])))
@@ -287,10 +263,7 @@ def main() -> None:
             part = PARTS[name]
             result[name], figures = part(options) if part else way(options, name, options.prepared, options.folder)
             show(name, result[name])
-            for figure, value in figures.items():
-                low, high = AT_LEAST.get(figure, float("-inf")), AT_MOST.get(figure, float("inf"))
-                bar = f">= {low:,}" if figure in AT_LEAST else f"<= {high:,}"
-                result["bars"].append({"figure": figure, "value": value, "bar": bar, "met": low <= value <= high})
+            result["bars"] += judged(figures, AT_LEAST, AT_MOST)
         show("bars", result["bars"])
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 

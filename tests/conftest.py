@@ -34,6 +34,9 @@ TINY = [
 ]
 """A model that trains 20 steps in a second, on two ranks or on one."""
 
+SLOW = "trainer.eval_steps=1"
+"""An evaluation after every step: the weights stay the same, and there is time to interrupt."""
+
 
 @dataclass
 class Finished:
@@ -77,6 +80,24 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def corpus_file(tmp_path: Path) -> Path:
+    """Forty documents in a file of the test's own, which it may change."""
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in make_documents(40)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tokenizer of 400 ids."""
+    from trainyard.data import tokenizer as tokenizers
+
+    path = tmp_path_factory.mktemp("tokenizer") / "trained"
+    tokenizers.train(iter(make_documents()), 400, path)
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One root for the runs of all tests, so that their data is prepared once."""
@@ -98,6 +119,17 @@ def command(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str 
     return ["bash", str(ROOT / "launch" / f"{stage}.sh"), *where, *TINY, source, *overrides]
 
 
+def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[str]:
+    """Starts a command and returns it while it runs, as soon as `until` holds."""
+    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not until():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    return process
+
+
 @pytest.fixture(scope="session")
 def pretrain(outputs: Path, corpus: Path) -> Pretrain:
     """Runs `bash launch/pretrain.sh` to its end with the tiny model: pretrain(name, *overrides, env={...})."""
@@ -115,12 +147,12 @@ def pretrain(outputs: Path, corpus: Path) -> Pretrain:
 
 @pytest.fixture(scope="session")
 def sft(outputs: Path) -> Callable[..., Finished]:
-    """Runs `bash launch/sft.sh` to its end with the tiny model: sft(name, corpus, *overrides)."""
+    """Runs `bash launch/sft.sh` to its end with the tiny model: sft(name, corpus, *overrides, env={...})."""
 
-    def run(name: str, corpus: Path, *overrides: str) -> Finished:
+    def run(name: str, corpus: Path, *overrides: str, env: dict[str, str] | None = None) -> Finished:
         started = time.monotonic()
         arguments = command(outputs, name, corpus, *overrides, stage="sft")
-        done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+        done = subprocess.run(arguments, env=clean_env(**(env or {})), capture_output=True, text=True)
         seconds = time.monotonic() - started
         return Finished(done.returncode, done.stdout, done.stderr, seconds, outputs / "sft" / name)
 
@@ -186,3 +218,25 @@ def faults(outputs: Path, corpus: Path, pretrain: Pretrain) -> Any:
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)
     yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("faults"):
+            item.user_properties.append(("fault", (marker.kwargs["case"], marker.kwargs["fault"])))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """With -m faults, what was done to runs and what came of it, as the README's table."""
+    if terminalreporter.config.option.markexpr != "faults":
+        return
+    outcomes: dict[tuple[str, str], list[str]] = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            for _, fault in (each for each in getattr(report, "user_properties", []) if each[0] == "fault"):
+                outcomes.setdefault(fault, []).append(outcome)
+    terminalreporter.section("faults")
+    terminalreporter.line("| case | fault | outcome |\n|---|---|---|")
+    for (case, fault), seen in sorted(outcomes.items(), key=lambda each: int(each[0][0].split(",")[0])):
+        counted = ", ".join(f"{seen.count(outcome)} {outcome}" for outcome in dict.fromkeys(seen))
+        terminalreporter.line(f"| {case} | {fault} | {counted} |")

@@ -13,7 +13,16 @@ from typing import Any
 
 from trainyard.schema import TrainerConfig
 
-OWN_FIELDS = ("global_batch_size", "early_stopping_patience", "early_stopping_threshold")
+OWN_FIELDS = (
+    "global_batch_size",
+    "early_stopping_patience",
+    "early_stopping_threshold",
+    "async_save",
+    "max_bad_steps",
+    "on_spike",
+    "spike_deviations",
+    "spike_window",
+)
 """Fields of TrainerConfig that are not TrainingArguments."""
 
 MANAGED = {

@@ -54,24 +54,35 @@ class Attempt:
         self._deadline = self._failed_at = float("inf")
         self._beat = time.monotonic()
 
-    def follow(self, note: Callable[[dict[str, Any]], None]) -> None:
-        """Until launcher and ranks have ended; `note` gets rank 0's progress again and again."""
+    def clear(self) -> None:
+        """Removes what an earlier launch has left."""
         leftovers = (*self.run_dir.logs.glob("*.error.json"), *self.run_dir.logs.glob("*.pid"))
         for leftover in (self.run_dir.progress, self.run_dir.stop, *leftovers):
             leftover.unlink(missing_ok=True)
+
+    def follow(self, note: Callable[[dict[str, Any]], None], over: Callable[[], bool] = lambda: False) -> None:
+        """Until launcher and ranks have ended.
+
+        Args:
+            note: gets rank 0's progress again and again.
+            over: are the ranks of no use any more?
+        """
+        node = self.config.launch.node_rank
+        log = self.run_dir.logs / f"launcher-{node}.log" if node else self.run_dir.launcher_log
         process = launcher.start(
             launcher.command(self.config, self.devices, self.run_dir, self.checkpoint),
             launcher.environment(self.config, self.devices),
-            self.run_dir.launcher_log,
+            log,
         )
         try:
-            with Display(self.run_dir.console) as display:
+            with Display(None if node else self.run_dir.console) as display:
                 while process.poll() is None:
                     self._look(display, note)
                     self._pass_on_stop(process)
-                    if self._is_over():
+                    if self._is_over() or over():
                         break
                     time.sleep(POLL_S)
+                self._has_failed()  # while it can be told who died by himself
                 launcher.kill(process)
                 self._look(display, note)
         finally:
@@ -117,7 +128,7 @@ class Attempt:
 
     def _has_failed(self) -> bool:
         """Has a rank said that it failed, or died without a word?"""
-        dead = [rank for rank, pid in self._ranks() if not psutil.pid_exists(pid)]
+        dead = sorted(rank for rank, pid in self._ranks() if not _is_alive(pid))
         self.killed = [rank for rank in dead if not (self.run_dir.logs / f"rank-{rank}.error.json").exists()]
         return bool(dead) or any(self.run_dir.logs.glob("rank-*.error.json"))
 
@@ -135,6 +146,13 @@ class Attempt:
             except ProcessLookupError:
                 continue
         time.sleep(DUMP_S)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _read(file: Path) -> str:

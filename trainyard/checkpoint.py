@@ -28,15 +28,20 @@ class Verdict:
     reason: str | None
 
 
-def write_manifest(checkpoint: Path, **facts: Any) -> None:
+def write_manifest(checkpoint: Path, known: dict[str, Any] | None = None, **facts: Any) -> None:
     """Describes every file of a checkpoint by size and checksum, beside `facts` such as step and world_size.
+
+    Args:
+        known: entries of files that need not be read for that, by name.
 
     Written last and in one step: a directory without a manifest is not a checkpoint.
     """
+    known = known or {}
+    names = {str(file.relative_to(checkpoint)): file for file in sorted(checkpoint.rglob("*")) if file.is_file()}
+    names.pop(MANIFEST, None)
     files = {
-        str(file.relative_to(checkpoint)): {"size": file.stat().st_size, "xxh3_128": _checksum(file)}
-        for file in sorted(checkpoint.rglob("*"))
-        if file.is_file() and file.name != MANIFEST
+        name: known.get(name) or {"size": file.stat().st_size, "xxh3_128": _checksum(file)}
+        for name, file in names.items()
     }
     write_json(checkpoint / MANIFEST, {**facts, "files": files})
 

@@ -16,7 +16,7 @@ from trainyard.rundir import RunDir, read_json
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "verify", "prune"))
-    parser.add_argument("run", help="the directory of a run")
+    parser.add_argument("directory", metavar="RUN", help="the directory of a run")
     parser.add_argument("--keep", type=int, default=1, help="prune: good checkpoints that stay (default 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object per checkpoint, on standard output")
 
@@ -27,9 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: there is no run, or it is alive while its checkpoints are to be deleted.
     """
-    run_dir = RunDir(Path(arguments.run).expanduser())
+    run_dir = RunDir(Path(arguments.directory).expanduser())
     if not run_dir.config.is_file():
-        raise DataError(f"{arguments.run}: no run is there, for it holds no config.yaml; give <outputs>/<stage>/<name>")
+        raise DataError(f"{arguments.directory}: holds no config.yaml, so it is no run; give <outputs>/<stage>/<name>")
     if arguments.keep < 1:
         raise DataError(f"--keep {arguments.keep}: the last good checkpoint is never deleted; give 1 or more")
     if arguments.action == "prune":

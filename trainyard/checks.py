@@ -3,13 +3,13 @@
 A message has the value, the rule and the fix. Nothing here writes, imports torch or asks the network.
 """
 
+import math
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainyard import resume, zero
+from trainyard import launcher, resume, zero
 from trainyard.arguments import choice_problems
 from trainyard.data import added_tokens, chat, sources
 from trainyard.data.truncation import TRUNCATIONS
@@ -50,6 +50,7 @@ def _numbers(config: Config) -> Iterator[str]:
         "trainer.gradient_accumulation_steps": trainer.gradient_accumulation_steps,
         "trainer.save_total_limit": trainer.save_total_limit,
         "trainer.early_stopping_patience": trainer.early_stopping_patience,
+        "trainer.max_bad_steps": trainer.max_bad_steps,
         "launch.num_devices": launch.num_devices,
         "tracking.sample_tokens": config.tracking.sample_tokens,
         **{f"model.{name}": getattr(config.model, name) for name in ARCHITECTURE if name != "tie_word_embeddings"},
@@ -87,8 +88,16 @@ def _numbers(config: Config) -> Iterator[str]:
         yield f"data.chat_template={data.chat_template}: must be chatml, plain or a file with a Jinja template"
     if config.peft.r < 1 or not 0 <= config.peft.dropout < 1:
         yield f"peft.r={config.peft.r}, peft.dropout={config.peft.dropout}: r from 1, dropout from 0 to below 1"
+    targets = config.peft.target_modules
+    named = targets if isinstance(targets, list) else [targets]
+    if config.peft.method and not (named and all(isinstance(name, str) and name for name in named)):
+        yield f"peft.target_modules={targets}: must be names of layers, as [q_proj, v_proj], a regex, or all-linear"
     if trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
+    if not 0 < trainer.spike_deviations < math.inf:
+        yield f"trainer.spike_deviations={trainer.spike_deviations}: must be above 0; 6 passes over ordinary noise"
+    if not 10 <= trainer.spike_window <= 100_000:
+        yield f"trainer.spike_window={trainer.spike_window}: must be from 10 to 100,000 steps, for a mean to mean much"
     if trainer.max_steps <= 0 and trainer.num_train_epochs <= 0:
         yield f"trainer.num_train_epochs={trainer.num_train_epochs}: must be above 0, or set trainer.max_steps"
     for name in ("logging_steps", "save_steps", "eval_steps"):
@@ -143,6 +152,7 @@ def _choices(config: Config) -> Iterator[str]:
         ("peft.method", config.peft.method, (None, "lora")),
         ("data.on_error", config.data.on_error, ("stop", "skip")),
         ("trainer.metric_for_best_model", config.trainer.metric_for_best_model, (None, *METRICS)),
+        ("trainer.on_spike", config.trainer.on_spike, ("log", "rollback")),
         ("tracking.backend", config.tracking.backend, (None, "swanlab")),
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]
@@ -246,26 +256,21 @@ def _launch(config: Config, hosts: int) -> Iterator[str]:
     launch = config.launch
     if launch.hostfile is not None and hosts == 0:
         yield f"launch.hostfile={launch.hostfile}: must be a file with a line `host slots=N` for each node"
+    if launch.node_rank is not None:
+        if not 0 <= launch.node_rank < launch.num_nodes:
+            yield f"launch.node_rank={launch.node_rank}: must be from 0 to {launch.num_nodes - 1}, launch.num_nodes - 1"
+        if launch.hostfile is not None or launch.master_addr is None:
+            yield "launch.node_rank: needs launch.master_addr, the address of node 0, and goes without launch.hostfile"
     port = launch.master_port
     if port is not None and not 1024 <= port < 65536:
         yield f"launch.master_port={port}: must lie between 1024 and 65535; leave it out for a free one"
-    elif port is not None and not _is_free(port):
+    elif port is not None and not launch.node_rank and not launcher.is_free(port):
         yield f"launch.master_port={port}: the port is in use; leave it out for a free one"
     for name in ("grace_period_s", "timeout_s", "hang_timeout_s"):
         if getattr(launch, name) <= 0:
             yield f"launch.{name}={getattr(launch, name):g}: must be above 0 seconds"
     if launch.max_restarts < 0:
         yield f"launch.max_restarts={launch.max_restarts}: must be at least 0"
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return False
-    return True
 
 
 def _run(config: Config, run: RunDir) -> Iterator[str]:
@@ -287,5 +292,5 @@ def _run(config: Config, run: RunDir) -> Iterator[str]:
     elif not os.access(place, os.W_OK | os.X_OK):
         yield f"paths.outputs={config.paths.outputs}: no permission to write in {place}"
     holder = run.holder()
-    if holder:
+    if holder and not config.launch.node_rank:
         yield f"run.name={name}: the run is alive, {holder}. Wait for it, stop it, or give this one another run.name"

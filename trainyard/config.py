@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainyard import ROOT
 from trainyard.arguments import MANAGED, trainer_schema
+from trainyard.runconfig import redact
 from trainyard.schema import Config
 
 CONF_DIR = ROOT / "conf"
@@ -136,6 +137,8 @@ def _find_problems(stage: str, overrides: Sequence[str]) -> tuple[list[str], Con
 
 def _explain(stage: str, override: str, error: Exception) -> str:
     key, _, value = override.partition("=")
+    leaf = key.rpartition(".")[2]
+    override = override if redact({leaf: value})[leaf] == value else f"{key}=***"
     key = key.lstrip("+~")
     if "=" not in override and not override.startswith("~"):
         return f"{override}: overrides have the form key=value"

@@ -12,6 +12,7 @@ from typing import Any
 from trainyard import checks, launcher, report, resume
 from trainyard.config import ConfigError, compose, with_implied
 from trainyard.devices import detect
+from trainyard.follower import Follower
 from trainyard.resolve import resolve
 from trainyard.rundir import RunDir
 from trainyard.schema import Config
@@ -74,6 +75,8 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
     run_dir, problems = check(config, overrides)
     if problems:
         return refuse(problems)
+    if config.launch.node_rank:
+        return Follower(config, detect(), run_dir, stop).run()
     if resume.is_finished(config, run_dir):
         print(report.finished(run_dir, run_dir.read_status()))
         return FINISHED

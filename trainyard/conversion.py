@@ -210,7 +210,12 @@ def _write_schedule(source: Path, staging: Path, folder: Path, model: dict[str, 
     if "lr_lambdas" in schedule:
         schedule["lr_lambdas"] = []  # one for each group of the optimizer that was; they are functions, without a state
     torch.save(schedule, staging / SCHEDULE)
-    known = {"global_steps": checkpoint.step_of(source), "skipped_steps": 0, "dp_world_size": 1, "mp_world_size": 1}
+    known: dict[str, Any] = {
+        "global_steps": checkpoint.step_of(source),
+        "skipped_steps": 0,
+        "dp_world_size": 1,
+        "mp_world_size": 1,
+    }
     known |= {key: model[key] for key in known if key in model}
     buffers = {name: model["module"][name] for name in model.get("buffer_names") or ()}
     known |= {"module": buffers, "lr_scheduler": schedule}

@@ -16,9 +16,10 @@ PLAIN_INTERVAL_S = 10.0
 class Display:
     """Follows a run by its files: console.log line by line, progress.json as the bar."""
 
-    def __init__(self, console_log: Path):
+    def __init__(self, console_log: Path | None):
+        """None: nothing is shown, for another node's display does."""
         self._log = console_log
-        self._offset = console_log.stat().st_size if console_log.exists() else 0
+        self._offset = console_log.stat().st_size if console_log and console_log.exists() else 0
         self._console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
         self._bar: Progress | None = None
         self._last_plain = time.monotonic()
@@ -35,7 +36,9 @@ class Display:
 
     def update(self, progress: dict[str, Any]) -> None:
         """Shows what is new. `progress` is the content of progress.json, possibly empty."""
-        self._forward_lines()
+        if self._log is None:
+            return
+        self._forward_lines(self._log)
         if progress.get("max_steps"):
             if self._console.is_terminal:
                 self._draw(progress)
@@ -43,9 +46,9 @@ class Display:
                 self._last_plain, self._last_step = time.monotonic(), progress["step"]
                 self._print(f"step {progress['step']}/{progress['max_steps']}  {describe(progress)}")
 
-    def _forward_lines(self) -> None:
+    def _forward_lines(self, log: Path) -> None:
         try:
-            with self._log.open("rb") as stream:
+            with log.open("rb") as stream:
                 stream.seek(self._offset)
                 new = stream.read()
         except OSError:

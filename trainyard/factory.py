@@ -9,16 +9,18 @@ from typing import Any
 import torch.distributed as dist
 from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
-from trainyard import inference, zero
+from trainyard import inference, skipped, zero
+from trainyard.callbacks.bad_steps import BadSteps, Samples
 from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
 from trainyard.callbacks.samples import SamplesCallback
+from trainyard.callbacks.spikes import SpikeCallback, Window
 from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
 from trainyard.model import count_parameters, flops_per_token
 from trainyard.runconfig import redact
 from trainyard.saving import Saver, read_window
-from trainyard.schema import Config
+from trainyard.schema import Config, TrainerConfig
 from trainyard.trainer import DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
 from trainyard.worker import Worker
 
@@ -45,10 +47,14 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
     resolve_strategies(args, len(datasets.train), split.global_batch)
     if datasets.evaluation is None:  # a corpus of one document
         args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
+    window = read_window(this.resume, split) if this.resume else {}
     if this.resume is not None:
-        args.eval_on_start = read_window(this.resume, split).get("evaluation_due", False)
+        args.eval_on_start = window.get("evaluation_due", False)
     tokens_per_step = round(split.global_batch * datasets.train.plan.tokens_per_sequence)
     stop = StopCallback(this)
+    left_out = skipped.stretches(this.run_dir, window.get("skipped", []))
+    in_order = Samples(datasets.train, split, config.run.seed, left_out)
+    bad_steps = BadSteps(this, stop, in_order, config.trainer.max_bad_steps)
     speed = SpeedCallback(
         tokens_per_step=tokens_per_step,
         samples_per_epoch=len(datasets.train) / split.global_batch,
@@ -78,16 +84,10 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         callbacks=callbacks,
         speed=speed,
         stop=stop,
+        bad_steps=bad_steps,
+        spikes=_spikes(this, config.trainer, stop, bad_steps),
         worker=this,
-        saver=Saver(
-            this.run_dir.checkpoints,
-            this,
-            split,
-            keep=args.save_total_limit,
-            trainable=count_parameters(model)[1],
-            grace_period_s=config.launch.grace_period_s,
-            layout=zero.layout(config),
-        ),
+        saver=_saver(this, config, split, args, count_parameters(model)[1]),
     )
     return Run(trainer, stop, tracker, samples)
 
@@ -107,6 +107,24 @@ def collator(config: Config, model: Any) -> Collator:
         )
     attention = str(getattr(model.config, "_attn_implementation", ""))
     return Collator(config.data.block_size, isolate, flatten="flash" in attention)
+
+
+def _spikes(this: Worker, trainer: TrainerConfig, stop: StopCallback, bad_steps: BadSteps) -> SpikeCallback:
+    window = Window(trainer.spike_window, trainer.spike_deviations)
+    return SpikeCallback(this, stop, bad_steps, window, roll_back=trainer.on_spike == "rollback")
+
+
+def _saver(this: Worker, config: Config, split: Split, args: TrainingArguments, trainable: int) -> Saver:
+    return Saver(
+        this.run_dir.checkpoints,
+        this,
+        split,
+        keep=args.save_total_limit,
+        trainable=trainable,
+        grace_period_s=config.launch.grace_period_s,
+        layout=zero.layout(config),
+        in_background=config.trainer.async_save,
+    )
 
 
 def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any:
@@ -171,6 +189,8 @@ def train(this: Worker, run: Run) -> None:
 
 def finish(this: Worker, run: Run) -> None:
     """Saves the model, or leaves it to the next start when the run was stopped, and reports the last figures."""
+    this.note(now=True, phase="writing the checkpoint")
+    run.trainer.saver.wait()
     if run.stop.stopped:
         if run.tracker:
             run.tracker.finish()
@@ -180,6 +200,7 @@ def finish(this: Worker, run: Run) -> None:
         this.note(now=True, phase="answering the sample prompts")
         run.samples.answer(run.trainer.model, run.trainer.state.global_step)
     this.note(now=True, phase="saving the model")
+    run.trainer.require_finite_weights()
     target = this.run_dir.model
     staging = target.with_name(".model")
     if this.is_first:

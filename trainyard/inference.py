@@ -4,6 +4,7 @@ Prompts are token ids, so that the same function serves plain text and conversat
 """
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,9 +13,10 @@ import torch
 from jinja2.exceptions import TemplateError
 from transformers import GenerationConfig
 
-from trainyard.data.chat import ConversationError, Message
+from trainyard.data.chat import Conversation, ConversationError, Message
+from trainyard.data.runs import RunEncoder, cut_at_answers
 from trainyard.data.sources import DataError
-from trainyard.data.template import ChatTemplate
+from trainyard.data.template import ChatTemplate, Rendered
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def encode(
     Text that spells a special token stays text.
 
     Raises:
-        DataError: the chat template does not take the messages, or nothing is left of the prompt.
+        DataError: the chat template does not take the messages, nothing is left of the prompt, or text in it became a
+            special token.
     """
     if isinstance(prompt, str):
         ids = tokenizer(prompt, split_special_tokens=True)["input_ids"]
@@ -65,28 +68,35 @@ def encode(
             raise DataError("the prompt is empty; the model needs a token to go on from")
         return list(ids)
     variables = variables or {}
-    template = None
-    with contextlib.suppress(ConversationError):  # of no use for training; transformers may take it still
-        template = ChatTemplate(tokenizer, variables=variables)
     try:
-        rendered = template.prompt(prompt, tools) if template else None
-        if rendered is None or not rendered.spells:
+        rendered = _rendered(tokenizer, prompt, tools, variables)
+        if rendered is None or _encoder(tokenizer, len(tokenizer)).mismatch([rendered]):  # no training takes that
             settings = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
             return list(tokenizer.apply_chat_template(prompt, tools=tools, **settings, **variables))
     except (ConversationError, TemplateError, ValueError, TypeError, LookupError) as error:
         raise DataError(f"the chat template does not take the conversation: {error}") from error
-    special = {*tokenizer.all_special_ids, *(n for n, token in tokenizer.added_tokens_decoder.items() if token.special)}
-    ids = []
-    for run in rendered.runs:
-        if run.control:
-            ids.append(tokenizer.convert_tokens_to_ids(run.text))
-            continue
-        text = tokenizer(run.text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        if forged := special.intersection(text):
-            token = tokenizer.convert_ids_to_tokens(min(forged))
-            raise DataError(f"the conversation spells {token!r}, which the tokenizer finds in any text; leave it out")
-        ids += text
-    return ids
+    return [int(token) for token in _encoder(tokenizer, len(tokenizer))([rendered]).ids]
+
+
+def _rendered(tokenizer: Any, messages: list[Message], tools: Any, variables: dict[str, Any]) -> Rendered | None:
+    """What leads to the next answer, cut at the answers in it as in training; None with a template of no use there."""
+    try:
+        template = ChatTemplate(tokenizer, variables=variables)
+    except ConversationError:
+        return None
+    prompt = template.prompt(messages, tools)
+    if all(message["role"] != "assistant" for message in messages):
+        return prompt
+    answered = [*messages, {"role": "assistant", "content": "."}]
+    with contextlib.suppress(ConversationError):  # an answer that would not be learned in training
+        return cut_at_answers(prompt, template, Conversation(answered, [None] * len(answered), tools))
+    return prompt
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(tokenizer: Any, size: int) -> RunEncoder:
+    """Kept for the next prompt, as it copies the tokenizer; another one once tokens are added."""
+    return RunEncoder(tokenizer)
 
 
 def stop_at(model: Any, ends: list[int]) -> None:

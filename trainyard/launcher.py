@@ -36,6 +36,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
 def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
     """The launcher's arguments. Workers get two paths; every other override stays in the run's config.yaml."""
     launch = config.launch
@@ -46,23 +56,32 @@ def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) 
     return [
         *([str(script)] if script.exists() else [sys.executable, "-m", "deepspeed.launcher.runner"]),
         "--no_local_rank",
-        # A file that does not exist: without it DeepSpeed would read /job/hostfile.
-        f"--hostfile={launch.hostfile or os.devnull}",
-        *_placement(config, devices),
+        *_placement(config, devices, run),
         f"--master_port={launch.master_port or free_port()}",
         "--module",
         *worker,
     ]
 
 
-def _placement(config: Config, devices: Devices) -> list[str]:
-    """Which devices. DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number, so visible ones are named."""
+def _placement(config: Config, devices: Devices, run: RunDir) -> list[str]:
+    """Which nodes and devices.
+
+    DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number, so visible ones are named. Without a hostfile it
+    would read /job/hostfile, so it gets one that is not there.
+    """
     launch = config.launch
     if launch.hostfile:
-        return [f"--num_gpus={launch.num_devices}", f"--num_nodes={launch.num_nodes}"]
+        return [f"--hostfile={launch.hostfile}", f"--num_gpus={launch.num_devices}", f"--num_nodes={launch.num_nodes}"]
+    if launch.node_rank is not None:
+        hostfile = run.logs / f"hostfile-{launch.node_rank}"
+        slots = [f"node-{number} slots={launch.num_devices}\n" for number in range(launch.num_nodes)]
+        hostfile.write_text("".join(slots), encoding="utf-8")
+        here = [f"--node_rank={launch.node_rank}", f"--master_addr={launch.master_addr}"]
+        return [f"--hostfile={hostfile}", "--no_ssh", *here]
     if devices.on_gpu:
-        return [f"--include=localhost:{','.join(map(str, devices.indices[: launch.num_devices]))}"]
-    return [f"--num_gpus={launch.num_devices}"]
+        indices = ",".join(map(str, devices.indices[: launch.num_devices]))
+        return [f"--hostfile={os.devnull}", f"--include=localhost:{indices}"]
+    return [f"--hostfile={os.devnull}", f"--num_gpus={launch.num_devices}"]
 
 
 def environment(config: Config, devices: Devices) -> dict[str, str]:

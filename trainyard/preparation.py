@@ -5,6 +5,7 @@ output is one JSON object. The same command again finds what is there; a killed 
 import argparse
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -24,8 +25,12 @@ from trainyard.data.sources import DataError
 from trainyard.resolve import data_request
 from trainyard.schema import Config
 
-BYTES_PER_PROCESS = 4 << 30
-"""A further process pays from so many bytes on: it has to start, and the tokenizer is parallel already."""
+BYTES_PER_PROCESS, CORES_PER_PROCESS = {"pretrain": 4 << 30, "sft": 16 << 20}, {"pretrain": 4, "sft": 1}
+"""What a further process must have to do, and to do it with, to pay: it has to start. Text is tokenized by all cores as
+it is; conversations are rendered by one."""
+
+MOST_PROCESSES = 16
+"""By default: each takes half a gigabyte of memory."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +38,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--shard", metavar="I/N", help="do share I of N alone, on N nodes at once; the last to finish publishes"
     )
     parser.add_argument(
-        "--processes", type=int, help="processes on this machine (default: 1, and 1 more for every 4 GB and 4 cores)"
+        "--processes",
+        type=int,
+        help="processes on this machine (default: by the size and the cores, more for conversations than for text)",
     )
     parser.add_argument("--helper", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(config: Config, arguments: argparse.Namespace) -> int:
     _give_memory_back()
+    gc.set_threshold(100_000)  # rather than 700: conversations are many small objects, none of them in a cycle
     request = data_request(config)
     share = parse_share(arguments.shard)
     if arguments.processes is not None and arguments.processes < 1:
@@ -115,12 +123,11 @@ def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def _helpers(request: Request, overrides: list[str], share: Share | None, processes: int | None) -> Iterator[None]:
     """Further processes that take parts of the same work and end with this one."""
-    if processes is None:
-        most = max(1, (os.cpu_count() or 1) // 4)
-        processes = min(most, 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS)
+    cores = len(os.sched_getaffinity(0))
+    processes = processes or worthwhile(request, cores)
     command = [sys.executable, "-m", "trainyard", "prepare", request.stage, *overrides, "--helper"]
     command += ["--shard", f"{share.index}/{share.count}"] if share else []
-    threads = str(max(1, (os.cpu_count() or 1) // max(1, processes)))
+    threads = str(max(1, cores // processes))
     env = os.environ | {"RAYON_NUM_THREADS": threads}
     helpers = [subprocess.Popen(command, env=env, preexec_fn=_end_with_parent) for _ in range(processes - 1)]
     try:
@@ -130,6 +137,13 @@ def _helpers(request: Request, overrides: list[str], share: Share | None, proces
             helper.terminate()
         for helper in helpers:
             helper.wait()
+
+
+def worthwhile(request: Request, cores: int) -> int:
+    """The number of processes by default."""
+    by_size = 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS[request.stage]
+    most = min(by_size, cores // CORES_PER_PROCESS[request.stage], MOST_PROCESSES)
+    return min(most, prepare.count_parts(request)) if most > 1 else 1
 
 
 def _end_with_parent() -> None:

@@ -54,6 +54,11 @@ class Failure(NamedTuple):
         return self.text.splitlines()[-1]
 
 
+def rolled_back(run_dir: RunDir) -> bool:
+    """Did the ranks leave to go on from the newest checkpoint in another way?"""
+    return any(read_json(path).get("rollback") for path in run_dir.logs.glob("rank-*.error.json"))
+
+
 def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
     """What a launch has left: the error of the rank that failed first."""
     logs = _short(run_dir.logs)

@@ -23,7 +23,10 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
     if launch.num_devices is None:
         launch.num_devices = min(hosts.values(), default=devices.count)
     config.data.chat_template = chat_template(config.data.chat_template)
-    launch.num_nodes = max(1, len(hosts))
+    if launch.node_rank is None:
+        launch.num_nodes = max(1, len(hosts))
+    else:
+        launch.master_port = launch.master_port or 29500
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
     ranks = launch.ranks

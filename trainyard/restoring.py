@@ -25,8 +25,8 @@ Settings = list[dict[str, Any]]
 """Of an optimizer: for each of its groups, everything but the parameters."""
 
 
-class Trainer(transformers.Trainer):
-    """Loads whatever the run left, with the settings that the command has now."""
+class Restoring(transformers.Trainer):
+    """A Trainer that loads whatever the run left, with the settings that the command has now."""
 
     split: Split
     start_step: int

@@ -106,7 +106,8 @@ class DataConfig:
     best_fit: documents are packed so that none is cut that fits into a block. padded: one document per sequence."""
     truncation: str = "back"
     """For conversations longer than block_size. back: the first exchanges that fit are kept. front: the last ones, and
-    the system message. answer: the first block_size tokens, an answer cut. drop: none of it."""
+    the system message. answer: the first block_size tokens, an answer cut. drop: none of it. split: all of it, in
+    several sequences, each behind the system message."""
     isolate_documents: bool = False
     """Documents in one sequence do not attend to each other, nor does the end of one predict the next."""
     eval_fraction: float = 0.02
@@ -143,6 +144,18 @@ class TrainerConfig:
     """Stop after this many evaluations in a row in which metric_for_best_model (default eval_loss) did not improve."""
     early_stopping_threshold: float = 0.0
     """Smallest change of the metric that counts as an improvement."""
+    async_save: bool = True
+    """Train on while a checkpoint is written. Until then it is held in the host's memory, if that has room for it."""
+
+    max_bad_steps: int = 5
+    """A step with a NaN or infinite loss or gradient on any rank is skipped on all; so many in a row end the run."""
+    on_spike: str = "log"
+    """What to do about a step whose loss lies far above those before. log: say so, with its samples, and go on.
+    rollback: go back to the newest checkpoint, and leave out the samples up to the spike from then on."""
+    spike_deviations: float = 6.0
+    """So many standard deviations above the mean of the running window a loss is a spike."""
+    spike_window: int = 100
+    """Steps in the running window; before it is half full nothing is a spike."""
 
     per_device_train_batch_size: int | None = None
     """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch."""
@@ -220,9 +233,13 @@ class LaunchConfig:
     hostfile: str | None = None
     """DeepSpeed hostfile, `host slots=N` a line; the nodes share a file system. None: this machine alone."""
     num_nodes: int = 1
-    """Filled in from the hostfile."""
+    """Nodes; filled in from the hostfile where there is one."""
+    node_rank: int | None = None
+    """Where the command is given on each node by itself, which of them this is, from 0; as $SLURM_NODEID."""
+    master_addr: str | None = None
+    """With node_rank: the host name or address of node 0."""
     master_port: int | None = None
-    """None: a free one."""
+    """None: a free one; with node_rank 29500."""
     grace_period_s: float = 110.0
     """Seconds between a stop signal and the moment when the ranks are killed if they have not saved and left."""
     max_restarts: int = 3

@@ -1,6 +1,7 @@
 """From a checked request to an exit code: prepares the data, launches the ranks, and stays with them to the end."""
 
 import contextlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from trainyard.input_checks import prepared_problems
 from trainyard.report import Failure
 from trainyard.resolve import data_request
 from trainyard.runconfig import save
-from trainyard.rundir import RunDir
+from trainyard.rundir import RunDir, write_json
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
 
@@ -64,6 +65,7 @@ class Supervisor:
             "world_size": self.config.launch.ranks,
             "tokens_seen": before.get("tokens_seen", 0),
             "restarts": 0,
+            "rollbacks": 0,
             "resumed_from": before.get("resumed_from", []),
             "final": {},
         }
@@ -125,6 +127,7 @@ class Supervisor:
             say(f"{change.name}: {change.old} -> {change.new}, as run.allow_changes has it")
         save(config, run_dir.config)
         failures: list[Failure] = []
+        launches = itertools.count(1)
         while True:
             if self.stop.count:
                 return self._end("preempted", STOPPED, f"{self.stop.name} before the start; {self._again()}")
@@ -133,22 +136,35 @@ class Supervisor:
             if start is not None:
                 self.status["resumed_from"] = [*self.status["resumed_from"], step]
                 say(f"resuming from {start.name}")
-            try:
-                self.converted: Path | None = None
-                loadable = self._convert(start) if start else None
-                if isinstance(loadable, int):
-                    return loadable
-                attempt = Attempt(config, self.devices, run_dir, loadable, self.stop, say)
-                attempt.follow(self._note_progress)
-            finally:
-                shutil.rmtree(run_dir.converted, ignore_errors=True)
+            attempt = self._launch(start, next(launches))
+            if isinstance(attempt, int):
+                return attempt
             ended = self._ended(attempt)
             if ended is not None:
                 return ended
-            failures.append(report.failure(run_dir, attempt))
-            if not self._tries_again(failures):
-                return self._end("failed", FAILED, failures[-1].text)
+            if report.rolled_back(run_dir):
+                self.status["rollbacks"] += 1
+            else:
+                failures.append(report.failure(run_dir, attempt))
+                if not self._tries_again(failures):
+                    return self._end("failed", FAILED, failures[-1].text)
             start = self._choose_checkpoint()
+
+    def _launch(self, start: Path | None, number: int) -> Attempt | int:
+        """One launch, followed to its end; an exit code when there is no checkpoint that its ranks can load."""
+        self.converted: Path | None = None
+        try:
+            loadable = self._convert(start) if start else None
+            if isinstance(loadable, int):
+                return loadable
+            attempt = Attempt(self.config, self.devices, self.run_dir, loadable, self.stop, say)
+            attempt.clear()
+            lead = {"leader": self.run_dir.holder(), "attempt": number}
+            write_json(self.run_dir.lead, lead | {"checkpoint": str(loadable) if loadable else None})
+            attempt.follow(self._note_progress)
+            return attempt
+        finally:
+            shutil.rmtree(self.run_dir.converted, ignore_errors=True)
 
     def _choose_checkpoint(self) -> Path | None:
         if named := resume.begun_from(self.config, self.run_dir):
@@ -189,7 +205,7 @@ class Supervisor:
             return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
         newest = checkpoint.newest_whole(self.run_dir.checkpoints)
         saved = (checkpoint.step_of(newest) or 0) if newest else 0
-        if attempt.asked and self.status["step"] <= saved:
+        if attempt.asked and (self.status["step"] <= saved or report.rolled_back(self.run_dir)):
             return self._end("preempted", STOPPED, f"stopped; nothing was lost, {self._again()}")
         if attempt.asked:
             lost = self.status["step"] - saved

@@ -20,7 +20,7 @@ GROUPS = {
     "mfu": "speed",
     "data_wait": "speed",
     "tokens_seen": "speed",
-    "save_seconds": "speed",
+    "save_stall_s": "speed",
     "memory_gib": "memory",
 }
 """The section of the dashboard in which a metric is drawn; eval_* go to eval."""

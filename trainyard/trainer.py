@@ -13,14 +13,18 @@ import transformers
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from trainyard import restoring, zero
+from trainyard import zero
 from trainyard.arguments import given_arguments
+from trainyard.callbacks.bad_steps import BadSteps, require_finite_weights
 from trainyard.callbacks.metrics import SpeedCallback
+from trainyard.callbacks.spikes import SpikeCallback
 from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import IGNORE, Collator, TokenDataset
 from trainyard.data.loader import Split, TimedLoader, eval_loader, train_loader
+from trainyard.restoring import Restoring, is_universal
 from trainyard.saving import Saver, read_window, write_names, write_window
 from trainyard.schema import Config, TrainerConfig
+from trainyard.steps import JudgedSteps
 from trainyard.worker import Worker
 
 
@@ -67,7 +71,7 @@ def training_arguments(config: Config, output_dir: Path, resume: Path | None) ->
     values = None
     if config.deepspeed.config is not None:
         values = zero.complete(zero.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
-        if resume is not None and restoring.is_universal(resume):
+        if resume is not None and is_universal(resume):
             values["checkpoint"] = values.get("checkpoint", {}) | {"load_universal": True}
     return TrainingArguments(
         **given,
@@ -103,7 +107,7 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
             setattr(args, f"{what}_steps", per_epoch)
 
 
-class Trainer(restoring.Trainer):
+class Trainer(JudgedSteps, Restoring):
     """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
 
     def __init__(
@@ -120,11 +124,13 @@ class Trainer(restoring.Trainer):
         callbacks: list[TrainerCallback],
         speed: SpeedCallback,
         stop: StopCallback,
+        bad_steps: BadSteps,
+        spikes: SpikeCallback,
         worker: Worker,
         saver: Saver,
     ):
         self.split, self.start_step, self.worker = split, start_step, worker
-        self.speed, self.stop, self.saver = speed, stop, saver
+        self.speed, self.stop, self.spikes, self.saver = speed, stop, spikes, saver
         super().__init__(
             model=model,
             args=args,
@@ -132,7 +138,8 @@ class Trainer(restoring.Trainer):
             eval_dataset=eval_dataset,
             data_collator=data_collator,
             processing_class=tokenizer,
-            callbacks=[speed, stop, _Restore(self), *callbacks],
+            callbacks=[speed, stop, bad_steps, spikes, _Keeping(self), *callbacks],
+            bad_steps=bad_steps,
         )
         self.remove_callback(transformers.PrinterCallback)
 
@@ -144,6 +151,7 @@ class Trainer(restoring.Trainer):
             seed=self.args.seed,
             start_step=self.start_step,
             max_steps=self.args.max_steps,
+            skipped=self.bad_steps.samples.skipped,
             **self._loader_options(),
         )
 
@@ -224,6 +232,7 @@ class Trainer(restoring.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The Trainer's and DeepSpeed's files, made a checkpoint by the saver, which deletes older ones too."""
+        self.require_finite_weights()
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         saving = self.saver.saving(self.state.global_step, lambda: self.state.best_model_checkpoint)
         try:
@@ -237,27 +246,42 @@ class Trainer(restoring.Trainer):
                     loss=float(self._tr_loss),
                     last_logged=self._globalstep_last_logged,
                     evaluation_due=self.stop.evaluation_due,
+                    bad_steps=self.bad_steps.state(),
+                    spikes=self.spikes.state(),
+                    skipped=self.bad_steps.samples.skipped,
                 )
         finally:
             self.args.save_total_limit = keep
-        self.log({"save_seconds": round(self.saver.seconds or 0.0, 3)})
+        self.log({"save_stall_s": round(self.saver.stall_s or 0.0, 4)})
+
+    def _load_best_model(self) -> None:
+        self.saver.wait()
+        super()._load_best_model()
+
+    def require_finite_weights(self) -> None:
+        require_finite_weights(self.model, self.args.device, self.saver.directory)
 
     def restore_window(self) -> None:
-        """Goes on with the mean loss since the last line of metrics where the checkpoint left it."""
+        """Goes on with the mean loss since the last line of metrics, bad steps, spikes as the checkpoint left them."""
         window = read_window(self.worker.resume, self.split) if self.worker.resume else {}
         if window:
             self._tr_loss += window["loss"]
             self._globalstep_last_logged = window["last_logged"]
+            self.bad_steps.restore(window.get("bad_steps", {}))
+            self.spikes.restore(window.get("spikes", {}))
 
 
-class _Restore(TrainerCallback):
-    """Called when the Trainer has set its own sums to zero."""
+class _Keeping(TrainerCallback):
+    """Takes the loss window up again once the Trainer has set its own sums to zero, and looks after saves under way."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.restore_window()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.saver.check()
 
 
 class DeepSpeedRecord(TrainerCallback):

@@ -27,6 +27,10 @@ class FinalError(Exception):
     """A failure that another start would meet again."""
 
 
+class RollbackError(Exception):
+    """No failure: all ranks leave together, so that the run goes on from its newest checkpoint in another way."""
+
+
 @dataclass
 class Worker:
     """What a rank knows before anything heavy is imported."""
@@ -96,12 +100,16 @@ def worker(arguments: list[str]) -> Iterator[Worker]:
         this.note(now=True)
         yield this
         pid.unlink()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # all is saved; on the way out of the interpreter a library's thread may still abort the process
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
         traceback.print_exc()
         last_words = {
             "rank": this.rank,
             "step": this.step,
             "final": isinstance(error, FinalError),
+            "rollback": isinstance(error, RollbackError),
             "time": time.time(),
             "error": " ".join(f"{type(error).__name__}: {error}".split()),  # one line
             "traceback": "".join(traceback.format_exception(error, limit=-6)),

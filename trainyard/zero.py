@@ -36,7 +36,7 @@ def read(config: str) -> dict[str, Any]:
 
 
 def malformed(values: dict[str, Any]) -> list[str]:
-    """What DeepSpeed or the Trainer would refuse once the ranks are up, or what would lose the weights at the end."""
+    """What DeepSpeed or the Trainer would refuse once the ranks are up, or what would lose the weights."""
     zero = values.get("zero_optimization")
     if not isinstance(zero, dict):
         return [f"zero_optimization is {zero}: must be an object with a stage; plain DDP is deepspeed=none"]
@@ -51,6 +51,10 @@ def malformed(values: dict[str, Any]) -> list[str]:
         problems.append('offload_optimizer needs an "optimizer" section, as in ds_configs/zero2_offload.json')
     if zero["stage"] == 3 and zero.get("stage3_gather_16bit_weights_on_model_save") is False:
         problems.append("stage3_gather_16bit_weights_on_model_save is false: the model would be saved without weights")
+    if zero.get("compute_grad_norm") is False:
+        problems.append("zero_optimization.compute_grad_norm is false: a NaN gradient would be applied; leave it out")
+    if isinstance(values.get("bf16"), dict) and values["bf16"].get("check_grad_overflow") is False:
+        problems.append("bf16.check_grad_overflow is false: a NaN gradient would be applied; leave it out")
     return problems
 
 

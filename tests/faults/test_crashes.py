@@ -37,6 +37,7 @@ def test_a_killed_process_costs_the_steps_since_the_checkpoint(
     assert leftovers(live.run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.faults(case="8", fault="SIGKILL of the controller")
 def test_ranks_do_not_outlive_their_controller(faults: Faults, zero2_run: Finished) -> None:
     live = faults.start("orphaned", SLOW, "trainer.save_steps=5")
@@ -61,6 +62,7 @@ def test_a_step_that_fails_twice_is_not_tried_again(faults: Faults) -> None:
     assert leftovers(live.run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.faults(case="15", fault="one rank sleeps for ever")
 def test_a_rank_that_hangs_leaves_its_stack_and_the_run_goes_on(faults: Faults, zero2_run: Finished) -> None:
     settings = ["trainer.save_steps=5", "launch.hang_timeout_s=25"]

@@ -32,10 +32,10 @@ def stopped(live: Live) -> int:
 @pytest.mark.parametrize(
     ("target", "number"),
     [
-        ("the script", signal.SIGTERM),
-        ("deepspeed", signal.SIGTERM),
+        pytest.param("the script", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("deepspeed", signal.SIGTERM, marks=pytest.mark.slow),
         ("deepspeed.launcher.launch", signal.SIGINT),
-        ("rank 1", signal.SIGUSR1),
+        pytest.param("rank 1", signal.SIGUSR1, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.faults(case="3, 4", fault="a stop signal to the script, the launcher, its child, one rank")
@@ -70,9 +70,10 @@ def test_an_evaluation_is_left_and_made_up_for(faults: Faults, zero2_run: Finish
     ("moment", "settings"),
     [
         ("stop-in-forward 1 7", ["deepspeed=zero3", "trainer.per_device_train_batch_size=1"]),
-        pytest.param("stop-in-save 0 5", ["trainer.save_steps=5"], marks=pytest.mark.slow),
+        ("stop-in-save 0 5", ["trainer.save_steps=5"]),
     ],
 )
+@pytest.mark.slow
 @pytest.mark.faults(case="5, 6", fault="SIGTERM in a forward pass with accumulation 4, in a save")
 def test_the_weights_are_those_of_the_recorded_step(faults: Faults, moment: str, settings: list[str]) -> None:
     name = moment.replace(" ", "-")
@@ -85,7 +86,7 @@ def test_the_weights_are_those_of_the_recorded_step(faults: Faults, moment: str,
     assert_same_run(resumed, undisturbed)
 
 
-@pytest.mark.parametrize("moment", ["preparing", "starting"])
+@pytest.mark.parametrize("moment", ["starting", pytest.param("preparing", marks=pytest.mark.slow)])
 @pytest.mark.faults(case="5", fault="SIGTERM during the preparation, before the first step")
 def test_a_stop_before_the_first_step_loses_nothing(faults: Faults, zero2_run: Finished, moment: str) -> None:
     name = f"stop-{moment}"

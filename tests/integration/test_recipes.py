@@ -21,6 +21,8 @@ EXPERIMENTS = [command for command in TABLE if "experiment=" in command]
 OPTIONS = [command for command in TABLE if " --" in command]
 ELSEWHERE = ["deepspeed=zero3", "deepspeed=none", "launch.num_devices=1"]
 """Overrides that test_equivalence.py runs in every combination."""
+ELSEWHERE += ["run.resume=never", "run.name=first-try", "tracking=none", "trainer.gradient_checkpointing=true"]
+"""Those that test_run.py, test_input.py and others run."""
 RECIPES = [c for c in TABLE if c not in EXPERIMENTS + OPTIONS and c.split()[-1] not in ELSEWHERE]
 
 

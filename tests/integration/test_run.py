@@ -5,13 +5,11 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Finished, Pretrain, clean_env, command
+from conftest import SLOW, Finished, Pretrain, clean_env, command, start
 
 from trainyard.checkpoint import verify
 
@@ -88,21 +86,6 @@ def test_the_same_command_again_says_that_it_is_finished(zero2_run: Finished, pr
     assert again.status == zero2_run.status
 
 
-SLOW = "trainer.eval_steps=1"
-"""An evaluation after every step: the weights stay the same, and there is time to interrupt."""
-
-
-def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[str]:
-    """Starts a command and returns it while it runs, as soon as `until` holds."""
-    process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not until():
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.005)
-    return process
-
-
 def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: Path, corpus: Path) -> None:
     """SIGKILL to every process after the first checkpoint, then the same command."""
     arguments = command(outputs, "killed", corpus, "trainer.save_steps=6", SLOW)
@@ -122,7 +105,7 @@ def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: 
     assert resumed.series("loss") == zero2_run.series("loss")
 
 
-@pytest.mark.parametrize("deepspeed", ["zero3", "none"])
+@pytest.mark.parametrize("deepspeed", ["zero3", pytest.param("none", marks=pytest.mark.slow)])
 def test_sigterm_saves_and_leaves_with_75_and_the_same_command_resumes(
     pretrain: Pretrain, outputs: Path, corpus: Path, deepspeed: str
 ) -> None:

@@ -1,28 +1,42 @@
 """Fine-tuning through the real launcher."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Finished, clean_env, make_documents
+from conftest import SLOW, Finished, clean_env, command, make_documents, start
 
 from trainyard.schema import ARCHITECTURE
 
 Sft = Callable[..., Finished]
 QUIET = ["tracking=none", "data.eval_fraction=0", "trainer.save_strategy=no", "trainer.lr_scheduler_type=constant"]
+AS_IT_IS = [f"model.{name}=null" for name in ARCHITECTURE]
+"""For a model of a path: its own architecture, where the tiny one is set."""
+
+QUESTIONS = [f"what is {chr(97 + number) * 4}" for number in range(20)]
+SAID = [text[:20] for text in make_documents(20)]
+ANSWERS = dict(zip(QUESTIONS, SAID, strict=True))
+"""Twenty conversations to learn by heart."""
+NEXT_ANSWERS = dict(zip(QUESTIONS, [*SAID[1:], SAID[0]], strict=True))
+"""The same questions, each with the answer to the next: nothing that a model which knows ANSWERS gets right."""
+
+
+def write_rows(directory: Path, answers: dict[str, str]) -> Path:
+    path = directory / "rows.jsonl"
+    rows = [{"instruction": question, "output": answer} for question, answer in answers.items()]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
 
 
 @pytest.fixture(scope="module")
 def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen conversations of unequal length."""
-    path = tmp_path_factory.mktemp("conversations") / "rows.jsonl"
-    answers = [text[: 20 + 15 * (number % 5)] for number, text in enumerate(make_documents(16))]
-    rows = [{"instruction": f"say {number}", "output": answer} for number, answer in enumerate(answers)]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return path
+    answers = {f"say {number}": text[: 20 + 15 * (number % 5)] for number, text in enumerate(make_documents(16))}
+    return write_rows(tmp_path_factory.mktemp("conversations"), answers)
 
 
 def whole_corpus_steps(sft: Sft, corpus: Path, name: str, sequences: int, micro: int, *overrides: str) -> Finished:
@@ -51,43 +65,118 @@ def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(sft: 
     assert packed.series("loss")[-1] < packed.series("loss")[0]
 
 
-def test_a_model_that_has_learned_its_conversations_answers_and_stops(sft: Sft, tmp_path: Path) -> None:
-    """Twenty conversations by heart, then greedy answers to their questions."""
-    answers = {f"what is {chr(97 + number) * 4}": text[:20] for number, text in enumerate(make_documents(20))}
-    corpus = tmp_path / "rows.jsonl"
-    rows = [{"instruction": question, "output": answer} for question, answer in answers.items()]
-    corpus.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+# ---- by heart ----
+
+
+def learn(sft: Sft, name: str, corpus: Path, *overrides: str) -> Finished:
     batch = ["launch.num_devices=1", "trainer.global_batch_size=4", "trainer.per_device_train_batch_size=4"]
-    settings = ["trainer.max_steps=400", "trainer.learning_rate=3e-3", "deepspeed=none", *batch]
-    done = sft("by-heart", corpus, *QUIET, *settings)
+    one_thread = {"OMP_NUM_THREADS": "1"}  # two spend their time waiting for each other on a machine that is busy
+    done = sft(name, corpus, *QUIET, *batch, "deepspeed=none", *overrides, env=one_thread)
     assert done.code == 0, done.stdout + done.stderr
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("\n".join(answers) + "\n")
-    command = [sys.executable, "-m", "trainyard", "generate", str(done.run), "--prompts", str(prompts)]
-    told = subprocess.run(command, env=clean_env(), capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    given = [json.loads(line) for line in told.stdout.splitlines()]
-    assert [row["response"] for row in given] == list(answers.values())
-    assert all(row["finished"] for row in given)
+    return done
 
 
-def test_adapters_are_trained_alone_saved_and_resumed(sft: Sft, conversations: Path, tmp_path: Path) -> None:
-    """LoRA under ZeRO-3 on two ranks, stopped half-way: the same adapter as without the stop."""
+@pytest.fixture(scope="module")
+def learned(sft: Sft, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A model from scratch that knows ANSWERS."""
+    corpus = write_rows(tmp_path_factory.mktemp("learned"), ANSWERS)
+    return learn(sft, "by-heart", corpus, "trainer.max_steps=400", "trainer.learning_rate=3e-3")
+
+
+@pytest.fixture(scope="module")
+def relearned(sft: Sft, learned: Finished, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """An adapter in front of that model, which has learned NEXT_ANSWERS."""
+    corpus = write_rows(tmp_path_factory.mktemp("relearned"), NEXT_ANSWERS)
+    adapter = ["peft=lora", "peft.dropout=0", f"model.path={learned.run / 'model'}", *AS_IT_IS]
+    return learn(sft, "by-heart-lora", corpus, *adapter, "trainer.max_steps=150", "trainer.learning_rate=5e-3")
+
+
+@pytest.fixture(scope="module")
+def exported(relearned: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The adapter, merged into its base model."""
+    directory = tmp_path_factory.mktemp("exported") / "merged"
+    trainyard("export", str(relearned.run), str(directory))
+    return directory
+
+
+def trainyard(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "trainyard", *arguments], env=clean_env(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def answers_of(model: Path, directory: Path) -> dict[str, str]:
+    """What a model says to QUESTIONS, greedily; a mark behind what it did not end itself."""
+    prompts = directory / "prompts.txt"
+    prompts.write_text("\n".join(QUESTIONS) + "\n")
+    rows = map(json.loads, trainyard("generate", str(model), "--prompts", str(prompts)).splitlines())
+    return {row["prompt"]: row["response"] + " ... " * (not row["finished"]) for row in rows}
+
+
+def test_a_model_that_has_learned_its_conversations_answers_and_stops(learned: Finished, tmp_path: Path) -> None:
+    assert answers_of(learned.run, tmp_path) == ANSWERS
+
+
+def test_an_adapter_that_has_learned_its_conversations_answers_and_stops(relearned: Finished, tmp_path: Path) -> None:
+    assert not set(ANSWERS.items()) & set(NEXT_ANSWERS.items())
+    assert " 16,384 trainable" in relearned.stdout  # 2 layers x r 8 x (2 x 128 + 2 x 96 + 3 x 192)
+    assert answers_of(relearned.run, tmp_path) == NEXT_ANSWERS
+
+
+def test_an_exported_adapter_gives_the_same_answers(exported: Path, tmp_path: Path) -> None:
+    assert not list(exported.glob("adapter*"))
+    assert answers_of(exported, tmp_path) == NEXT_ANSWERS
+
+
+def test_what_is_saved_stops_by_itself_in_plain_transformers(learned: Finished, exported: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for directory, answers in ((learned.run / "model", ANSWERS), (exported, NEXT_ANSWERS)):
+        model = AutoModelForCausalLM.from_pretrained(directory)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        for question, answer in answers.items():
+            asked = [{"role": "user", "content": question}]
+            prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")
+            (ids,) = model.generate(**prompt, do_sample=False, max_new_tokens=40)
+            assert tokenizer.decode(ids[prompt["input_ids"].shape[1] :]) == f"{answer}<|im_end|>", directory
+
+
+# ---- adapters under ZeRO ----
+
+
+@pytest.mark.timeout(600)  # three launches, and the base model's where this runs alone
+@pytest.mark.parametrize("deepspeed", [pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
+def test_adapters_are_trained_alone_and_those_of_a_stopped_run_come_out_the_same(
+    sft: Sft, learned: Finished, outputs: Path, conversations: Path, deepspeed: str
+) -> None:
+    """LoRA on two ranks, with dropout; SIGTERM after the first step, then the same command."""
     from safetensors.torch import load_file
 
-    base = sft("base", conversations, *QUIET, "trainer.max_steps=2", "trainer.global_batch_size=4")
-    assert base.code == 0, base.stdout + base.stderr
     settings = [
-        "peft=lora", "deepspeed=zero3", "peft.target_modules=[q_proj, v_proj]", "trainer.global_batch_size=4",
-        "tracking=none", "data.eval_fraction=0", "trainer.save_steps=2", "trainer.lr_scheduler_type=constant",
-        f"model.path={base.run / 'model'}", *(f"model.{name}=null" for name in ARCHITECTURE),
+        "peft=lora", f"deepspeed={deepspeed}", "peft.target_modules=[q_proj, v_proj]", "trainer.global_batch_size=4",
+        "tracking=none", "trainer.save_steps=100", SLOW, f"model.path={learned.run / 'model'}", *AS_IT_IS,
     ]  # fmt: skip
-    whole = sft("whole", conversations, *settings, "trainer.max_steps=4")
+    whole = sft(f"whole-{deepspeed}", conversations, *settings)
     assert whole.code == 0, whole.stdout + whole.stderr
     assert " 3,584 trainable" in whole.stdout  # 2 layers x r 8 x (64 + 64 + 64 + 32)
-    parted = [sft("parted", conversations, *settings, f"trainer.max_steps={steps}") for steps in (2, 4)]
-    assert [run.code for run in parted] == [0, 0], parted[-1].stdout + parted[-1].stderr
-    assert "resuming from checkpoint-2" in parted[-1].stdout
-    ours, theirs = (load_file(run.run / "model" / "adapter_model.safetensors") for run in (parted[-1], whole))
+
+    name = f"stopped-{deepspeed}"
+    metrics = outputs / "sft" / name / "metrics.jsonl"
+    arguments = command(outputs, name, conversations, *settings, stage="sft")
+    process = start(arguments, lambda: metrics.exists() and '"loss"' in metrics.read_text())
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    resumed = sft(name, conversations, *settings)
+    assert resumed.code == 0, resumed.stdout + resumed.stderr
+    (step,) = resumed.status["resumed_from"]
+    assert 1 <= step < 20
+
+    ours, theirs = (load_file(run.run / "model" / "adapter_model.safetensors") for run in (resumed, whole))
     assert ours.keys() == theirs.keys()
-    assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+    assert len(ours) == 8  # 2 layers x 2 projections x A and B
+    assert all(tensor.any() and tensor.equal(theirs[name]) for name, tensor in ours.items())
+    assert resumed.series("loss") == whole.series("loss")
+    assert not (whole.run / "model" / "model.safetensors").exists()

@@ -1,7 +1,11 @@
+"""Rows of every format as conversations, and what is said about rows that are none."""
+
 import json
 from typing import Any
 
 import pytest
+import yaml
+from conftest import ROOT
 
 from trainyard.data.chat import COLUMNS, FORMATS, Conversation, ConversationError, Message, parse
 
@@ -210,162 +214,16 @@ def test_columns_by_other_names() -> None:
         read("alpaca", {"q": "Hi"}, instruction="q", output="a")
 
 
-SPEAKERS = "system, human, user, gpt, assistant, bot, function_call, observation, tool, function_response"
-TALK = [user("Hi"), assistant("Hello")]
-
-MISTAKES = [
-    ("alpaca", ["Hi"], "a conversation is an object, this is a list"),
-    ("alpaca", {"output": "a"}, "instruction: must be text, this is missing"),
-    ("alpaca", {"instruction": "q"}, "output: must be text, this is missing"),
-    ("alpaca", {"instruction": "q", "output": 7}, "output: must be text, this is int '7'"),
-    ("alpaca", {"instruction": "q", "input": ["x"], "output": "a"}, "input: must be text, this is list \"['x']\""),
-    ("alpaca", {"instruction": "", "input": "", "output": "a"}, "instruction and input are empty"),
-    ("alpaca", {"instruction": "q", "output": "a", "system": 1}, "system: must be text, this is int '1'"),
-    ("alpaca", {"instruction": "q", "output": "a", "history": "no"}, "history: must be a list, this is str 'no'"),
-    (
-        "alpaca",
-        {"instruction": "q", "output": "a", "history": [["q", "a"], ["q"]]},
-        "history[1]: must be a pair of question and answer, this is list \"['q']\"",
-    ),
-    (
-        "alpaca",
-        {"instruction": "q", "output": "a", "history": [["q", None]]},
-        "history[0]: must be text, this is missing",
-    ),
-    ("sharegpt", {}, "conversations: must be a list, this is missing"),
-    ("sharegpt", {"conversations": []}, "no message of the assistant, so there is nothing to learn"),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "human", "value": "q"}]},
-        "no message of the assistant, so there is nothing to learn",
-    ),
-    (
-        "sharegpt",
-        {"conversations": ["q"]},
-        "conversations[0]: must be an object with from and value, this is str 'q'",
-    ),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "robot", "value": "q"}]},
-        f"conversations[0].from=str 'robot': must be one of {SPEAKERS}",
-    ),
-    ("sharegpt", {"conversations": [{"value": "q"}]}, f"conversations[0].from=missing: must be one of {SPEAKERS}"),
-    ("sharegpt", {"conversations": [{"from": "gpt"}]}, "conversations[0].value: must be text, this is missing"),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "system", "value": "x"}], "system": "y"},
-        "conversations[0]: a system message, and system gives another; leave out one",
-    ),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "function_call", "value": "add(1)"}]},
-        "conversations[0].value: not valid JSON: Expecting value: line 1 column 1 (char 0)",
-    ),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "function_call", "value": '{"arguments": {}}'}]},
-        "conversations[0].value: a call must be an object with name and arguments, this is dict \"{'arguments': {}}\"",
-    ),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "function_call", "value": "[]"}]},
-        "conversations[0].value: a call must be an object with name and arguments, this is list '[]'",
-    ),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "function_call", "value": '{"name": "add", "arguments": [1]}'}]},
-        "conversations[0].value.arguments: must be an object or its JSON text, this is list '[1]'",
-    ),
-    (
-        "sharegpt",
-        {"conversations": [{"from": "gpt", "value": "a", "weight": 0.5}]},
-        "conversations[0].weight=float '0.5': must be 0 or 1, or true or false",
-    ),
-    ("messages", {}, "messages: must be a list, this is missing"),
-    ("messages", {"messages": ["q"]}, "messages[0]: must be an object with role and content, this is str 'q'"),
-    (
-        "messages",
-        {"messages": [{"role": "human", "content": "q"}]},
-        "messages[0].role=str 'human': must be one of system, developer, user, assistant, tool",
-    ),
-    (
-        "messages",
-        {"messages": [user("q"), {"role": "assistant"}]},
-        "messages[1].content: must be text, this is missing",
-    ),
-    (
-        "messages",
-        {"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]},
-        "messages[0].content[0]: a part must be of type text, this is str 'image'",
-    ),
-    (
-        "messages",
-        {"messages": [{"role": "user", "content": ["q"]}]},
-        "messages[0].content[0]: a part must be of type text, this is missing",
-    ),
-    (
-        "messages",
-        {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
-        "messages[0].content[0].text: must be text, this is missing",
-    ),
-    (
-        "messages",
-        {"messages": [assistant("") | {"tool_calls": {"name": "add"}}]},
-        "messages[0].tool_calls: must be a list, this is dict \"{'name': 'add'}\"",
-    ),
-    (
-        "messages",
-        {"messages": [assistant("") | {"tool_calls": [call("add", {}), "add"]}]},
-        "messages[0].tool_calls[1]: a call must be an object with name and arguments, this is str 'add'",
-    ),
-    (
-        "messages",
-        {"messages": [assistant("") | {"tool_calls": [call("add", "{a: 1}")]}]},
-        "messages[0].tool_calls[0].arguments: not valid JSON: Expecting property name enclosed in double quotes: "
-        "line 1 column 2 (char 1)",
-    ),
-    (
-        "messages",
-        {"messages": [assistant("a") | {"reasoning_content": 7}]},
-        "messages[0].reasoning_content: must be text, this is int '7'",
-    ),
-    (
-        "messages",
-        {"messages": [assistant("a") | {"loss": "yes"}]},
-        "messages[0].loss=str 'yes': must be 0 or 1, or true or false",
-    ),
-    (
-        "messages",
-        {"messages": TALK, "tools": "[add]"},
-        "tools: not valid JSON: Expecting value: line 1 column 2 (char 1)",
-    ),
-    (
-        "messages",
-        {"messages": TALK, "tools": ADD},
-        "tools: must be a list, this is dict \"{'name': 'add', 'parameters': {'type': '\"",
-    ),
-    (
-        "messages",
-        {"messages": TALK, "tools": ["add"]},
-        "tools[0]: must describe a function as an object, this is str 'add'",
-    ),
-    ("prompt_completion", {"prompt": "q"}, "completion: must be text, this is missing"),
-    ("prompt_completion", {"prompt": 7, "completion": "a"}, "prompt: must be text, this is int '7'"),
-    (
-        "prompt_completion",
-        {"prompt": [{"role": "user"}], "completion": "a"},
-        "prompt[0].content: must be text, this is missing",
-    ),
-    (
-        "prompt_completion",
-        {"prompt": "q", "completion": [user("a")]},
-        "no message of the assistant, so there is nothing to learn",
-    ),
-]
+MISTAKES = yaml.safe_load((ROOT / "tests" / "data" / "mistaken_rows.yaml").read_text())
 
 
-@pytest.mark.parametrize("form, row, message", MISTAKES)
-def test_a_mistake_is_named_with_value_rule_and_place(form: str, row: Any, message: str) -> None:
+@pytest.mark.parametrize("form, mistake", [(form, mistake) for form in FORMATS for mistake in MISTAKES[form]])
+def test_a_mistake_is_named_with_value_rule_and_place(form: str, mistake: dict[str, Any]) -> None:
     with pytest.raises(ConversationError) as caught:
-        read(form, row)
-    assert str(caught.value) == message
+        read(form, mistake["row"])
+    assert str(caught.value) == mistake["message"]
+
+
+def test_mistakes_are_of_every_format() -> None:
+    assert set(MISTAKES) == set(FORMATS)
+    assert sum(map(len, MISTAKES.values())) == 42

@@ -114,6 +114,13 @@ def test_values_outside_their_range(tmp_path: Path) -> None:
     assert "trainer.eval_strategy=stepz: must be one of no, steps, epoch" in problems
 
 
+def test_bad_steps_and_spikes(tmp_path: Path) -> None:
+    wrong = ["max_bad_steps=0", "on_spike=panic", "spike_deviations=0", "spike_deviations=nan", "spike_window=9"]
+    for setting in wrong:
+        assert only(tmp_path, f"trainer.{setting}").startswith(f"trainer.{setting}")
+    assert found(tmp_path, "trainer.on_spike=rollback", "trainer.spike_window=10", "trainer.max_bad_steps=1") == []
+
+
 def test_devices(tmp_path: Path) -> None:
     assert "shows 8 GPUs" in only(tmp_path, "launch.num_devices=9", "trainer.global_batch_size=null", devices=H200)
     assert "no GPU" in only(tmp_path, "trainer.fp16=true")
@@ -166,6 +173,14 @@ def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
             "offload_optimizer is null: must be an object",
         ),
         ({"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}}, 'needs an "optimizer" section'),
+        (
+            {"zero_optimization": {"stage": 2, "compute_grad_norm": False}},
+            "compute_grad_norm is false: a NaN gradient would be applied",
+        ),
+        (
+            {"zero_optimization": {"stage": 2}, "bf16": {"enabled": "auto", "check_grad_overflow": False}},
+            "check_grad_overflow is false: a NaN gradient would be applied",
+        ),
         (
             {"zero_optimization": {"stage": 3, "stage3_gather_16bit_weights_on_model_save": False}},
             "saved without weights",

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from conftest import SHARED_DATA, make_documents
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_tokenizers import KINDS, small_tokenizer
 from tokenizers import Tokenizer, normalizers, processors
 
 from pretrain.encode import Encoder
@@ -163,6 +165,34 @@ def test_gigatoken_starts_anew_before_its_cache_grows_too_large(
     for _ in range(6):
         assert rows(encoder(["x" * 40])) == wanted(tokenizer, ["x" * 40])
     assert len(made) == 1 + 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_documents_by_any_kind_of_tokenizer(kind: str) -> None:
+    """From their start, each with the space before its first word that some put there; 鱻 is in no vocabulary."""
+    tokenizer = small_tokenizer(kind)
+    texts = [*TEXTS, " yard", "鱻", "\n\nyard 🫠"]
+    for fast in (True, False):
+        encoder = Encoder(tokenizer, texts, DATA, fast=fast)
+        assert encoder.name == ("gigatoken" if fast and kind not in ("unigram", "t5") else "tokenizers")
+        ids = [tokenizer(text)["input_ids"] for text in texts]
+        assert rows(encoder(texts)) == [
+            row if row[-1:] == [tokenizer.eos_token_id] else [*row, tokenizer.eos_token_id] for row in ids
+        ]
+        (spelled,) = rows(encoder(["a</s> <|im_end|>"]))
+        special = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
+        assert [token for token in spelled if token in special] == [tokenizer.eos_token_id]
+
+
+def test_a_tokenizer_of_llama_is_saved_as_it_was_loaded(tmp_path: Path) -> None:
+    small_tokenizer("llama_legacy").save_pretrained(tmp_path / "first")
+    config = json.loads((tmp_path / "first" / "tokenizer_config.json").read_text())
+    for legacy, pieces in ((True, ["</s>", "▁yard"]), (False, ["</s>", "y", "ar", "d"])):
+        (tmp_path / "first" / "tokenizer_config.json").write_text(json.dumps(config | {"legacy": legacy}))
+        tokenizer = tokenizers.load(str(tmp_path / "first"))
+        assert tokenizer.tokenize("</s>yard") == pieces
+        tokenizer.save_pretrained(tmp_path / "second")
+        assert tokenizers.load(str(tmp_path / "second")).tokenize("</s>yard") == pieces
 
 
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path, tokenizer: Any) -> None:

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, clean_env, make_documents
 from peft import LoraConfig, get_peft_model
+from small_tokenizers import KINDS, small_tokenizer
+from tokenizers import AddedToken
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from sft.encode import Encoder
@@ -188,6 +191,122 @@ def test_the_prompt_is_that_of_the_training(learned: loading.Loaded, spells: boo
     assert tokenizer.decode(prompt) == tokenizer.decode(theirs)
     assert (prompt == theirs) is not spells
     assert prompt.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 3
+
+
+def assistant(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+TALKS = {
+    "single": [*user("Hi"), assistant("Hello.")],
+    "multi": [
+        *user("Hi 语言 🚂"),
+        assistant("Hello."),
+        *user("Bye"),
+        assistant("See you."),
+        *user("x\n"),
+        assistant("\ny"),
+    ],
+    "system": [
+        {"role": "system", "content": "Be brief."},
+        *user("Hi"),
+        assistant("语"),
+        *user("Bye"),
+        assistant("🚂 yard"),
+    ],
+    "spells": [*user("Hi</s> <|im_end|>"), assistant("A</s>"), *user("<s>Bye"), assistant("<|im_end|>See you.")],
+}
+TEMPLATES = {path.stem: path.read_text() for path in sorted((ROOT / "tests" / "data" / "templates").glob("*.jinja"))}
+TEMPLATES["our plain"] = (ROOT / "trainyard" / "data" / "chat_templates" / "plain.jinja").read_text()
+
+
+def prompts_in(tokenizer: Any, messages: list[dict[str, Any]]) -> list[int]:
+    """The answers to which the conversation, as rendered, leads as a prompt at inference does."""
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+    how = {"tokenize": False, "add_generation_prompt": True}
+    return [n for n in answers if whole.startswith(tokenizer.apply_chat_template(messages[:n], **how))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_prompts_have_the_ids_of_the_training_with_any_template(kind: str) -> None:
+    tokenizer = small_tokenizer(kind)
+    conversations = [Conversation(messages, [None] * len(messages)) for messages in TALKS.values()]
+    checked = refused = 0
+    for template in TEMPLATES.values():
+        tokenizer.chat_template = template
+        tokens = Encoder(tokenizer, conversations, DataConfig(sources=[]))(conversations)
+        refused += len(tokens.refused)
+        kept = [talk.messages for number, talk in enumerate(conversations) if number not in tokens.refused]
+        masks = np.split(tokens.loss_mask, np.cumsum(tokens.lengths)[:-1])
+        for messages, trained, mask in zip(kept, tokens.documents(), masks, strict=True):
+            for number in prompts_in(tokenizer, messages):
+                prompt = inference.encode(tokenizer, messages[:number])
+                assert trained[: len(prompt)].tolist() == prompt
+                assert mask[len(prompt) - 1 : len(prompt) + 1].tolist() == [0, 1]
+                checked += 1
+    assert (len(TEMPLATES), checked, refused) == (14, 102, 4)
+
+
+@pytest.mark.parametrize("how", ["last", "everything", "by flag"])
+@pytest.mark.parametrize("kind", ["byte_level", "llama", "prepend"])
+def test_prompts_have_the_ids_of_the_training_whatever_is_learned(kind: str, how: str) -> None:
+    """The plain template is the hard one: "Assistant: " ends within the first token of "Assistant: Hello."."""
+    tokenizer = small_tokenizer(kind)
+    settings = {"last": {"learn": "last"}, "everything": {"train_on_prompt": True}, "by flag": {}}[how]
+    checked = 0
+    for name in ("our plain", "inst_no_system", "chatml", "chatml_empty_reasoning"):
+        tokenizer.chat_template = TEMPLATES[name]
+        for messages in TALKS.values():
+            answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+            flags = [False if how == "by flag" and n in answers[:-1] else None for n in range(len(messages))]
+            conversation = Conversation(messages, flags)
+            tokens = Encoder(tokenizer, [conversation], DataConfig(sources=[], **settings))([conversation])
+            if tokens.refused:
+                continue
+            for number in prompts_in(tokenizer, messages):
+                prompt = inference.encode(tokenizer, messages[:number])
+                assert tokens.ids[: len(prompt)].tolist() == prompt
+                checked += 1
+    assert checked == 26
+
+
+def test_ids_are_the_tokenizers_own_unless_an_answer_begins_within_a_token() -> None:
+    same = straddled = 0
+    for kind in KINDS:
+        tokenizer = small_tokenizer(kind)
+        for template in TEMPLATES.values():
+            tokenizer.chat_template = template
+            for name in ("single", "multi"):
+                *asked, _ = TALKS[name]
+                ids = inference.encode(tokenizer, asked)
+                settings = {"add_generation_prompt": True, "return_dict": False}
+                whole = tokenizer.apply_chat_template(asked, **settings)
+                begun = [tokenizer.apply_chat_template(asked[:n], **settings) for n in range(1, len(asked), 2)]
+                if all(whole[: len(prompt)] == prompt for prompt in begun):
+                    assert ids == whole
+                    same += 1
+                else:
+                    assert tokenizer.decode(ids).split() == tokenizer.decode(whole).split()
+                    straddled += 1
+    assert (same, straddled) == (176, 20)
+
+
+def test_a_tokenizer_that_no_training_takes_does_what_it_wants() -> None:
+    tokenizer = small_tokenizer("llama")
+    tokenizer.add_tokens([AddedToken("<turn>", special=True, single_word=True)])
+    tokenizer.chat_template = "{% for m in messages %}<turn>{{ m.content }}</s>{% endfor %}"
+    assert (
+        inference.encode(tokenizer, user("yard")) == tokenizer("<turn>yard</s>", add_special_tokens=False)["input_ids"]
+    )
+
+
+def test_tokens_that_are_added_later_are_known(run: Path) -> None:
+    tokenizer = tokenizers.load(str(run / "model"))
+    inference.encode(tokenizer, user("x"))
+    tokenizer.add_tokens(["<|new|>"], special_tokens=True)
+    tokenizer.chat_template = "{% for m in messages %}<|new|>{{ m.content }}<|im_end|>{% endfor %}"
+    assert inference.encode(tokenizer, user("x"))[0] == tokenizer.convert_tokens_to_ids("<|new|>")
 
 
 def test_plain_text_and_its_end(run: Path) -> None:

@@ -1,12 +1,16 @@
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_store import make_store
 
+from trainyard.data.answers import NOWHERE
 from trainyard.data.dataset import TokenDataset
 from trainyard.data.plan import PACKINGS
-from trainyard.data.truncation import Fitted, _shortened, fit
+from trainyard.data.truncation import Fitted, _parts, fit
 
 CUTS = [10, 40, 70]
 """Exchanges of a conversation of 100 tokens; the first ten are the system message."""
@@ -15,23 +19,41 @@ CUTS = [10, 40, 70]
 @pytest.mark.parametrize(
     ("truncation", "block", "kept"),
     [
-        ("back", 75, (0, 0, 70)),
-        ("back", 69, (0, 0, 40)),
-        ("back", 39, (0, 0, 0)),
-        ("front", 75, (10, 40, 100)),
-        ("front", 69, (10, 70, 100)),
-        ("front", 39, (0, 0, 0)),
-        ("answer", 33, (0, 0, 33)),
-        ("drop", 99, (0, 0, 0)),
+        ("back", 75, [(0, 0, 70)]),
+        ("back", 69, [(0, 0, 40)]),
+        ("back", 39, []),
+        ("front", 75, [(10, 40, 100)]),
+        ("front", 69, [(10, 70, 100)]),
+        ("front", 39, []),
+        ("answer", 33, [(0, 0, 33)]),
+        ("drop", 99, []),
+        ("split", 75, [(0, 0, 70), (10, 70, 100)]),
+        ("split", 69, [(0, 0, 40), (10, 40, 70), (10, 70, 100)]),
+        ("split", 70, [(0, 0, 70), (10, 70, 100)]),
+        ("split", 30, [(0, 0, 30), (10, 30, 40), (10, 40, 60), (10, 60, 70), (10, 70, 90), (10, 90, 100)]),
     ],
 )
-def test_whole_exchanges_are_kept(truncation: str, block: int, kept: tuple[int, int, int]) -> None:
-    assert _shortened(CUTS, 100, block, truncation) == kept
+def test_whole_exchanges_are_kept(truncation: str, block: int, kept: list[tuple[int, int, int]]) -> None:
+    assert _parts(CUTS, 100, block, truncation) == kept
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 20), st.integers(2, 80), st.booleans())
+def test_a_divided_conversation_loses_nothing(sizes: list[int], lead: int, block: int, unknown: bool) -> None:
+    """Every token is predicted in just one part, but the first of an exchange, and no part is longer than a block."""
+    exchanges = list(accumulate(sizes, initial=lead))
+    length = exchanges.pop()
+    cuts = [NOWHERE if unknown else lead, *exchanges[1:]]
+    parts = _parts(cuts, length, block, "split")
+    assert all(head + stop - start <= block for head, start, stop in parts)
+    predicted = [token for head, start, stop in parts for token in range(start if head else start + 1, stop)]
+    assert len(set(predicted)) == len(predicted)
+    assert set(range(length)) - set(predicted) <= {0, *cuts[1:]}
 
 
 def test_nothing_is_cut_from_the_front_where_the_system_message_has_no_end_of_its_own() -> None:
-    assert _shortened([2**32 - 1, 40, 70], 100, 75, "front") == (0, 0, 0)
-    assert _shortened([2**32 - 1, 40, 70], 100, 75, "back") == (0, 0, 70)
+    assert _parts([NOWHERE, 40, 70], 100, 75, "front") == []
+    assert _parts([NOWHERE, 40, 70], 100, 75, "back") == [(0, 0, 70)]
+    assert _parts([NOWHERE, 40, 70], 100, 75, "split") == [(0, 0, 70), (0, 70, 100)]
 
 
 def fitted(tmp_path: Path, truncation: str, block_size: int) -> tuple[Fitted, list[list[int]], list[list[bool]]]:
@@ -56,13 +78,15 @@ def fitted(tmp_path: Path, truncation: str, block_size: int) -> tuple[Fitted, li
         ("front", [90, 91, 20, 21, 22, 30, 31, 32], (1, 0)),
         ("answer", [90, 91, 10, 11, 12, 20, 21, 22, 30], (1, 0)),
         ("drop", None, (0, 1)),
+        ("split", [90, 91, 10, 11, 12, 20, 21, 22], (1, 0)),
     ],
 )
 def test_what_is_left_of_a_long_conversation(
     tmp_path: Path, truncation: str, wanted: list[int] | None, counts: tuple[int, int]
 ) -> None:
     made, ids, learned = fitted(tmp_path, truncation, 9)
-    assert ids == [[1, 2, 3, 4], *([wanted] if wanted else [])]
+    rest = [[90, 91, 30, 31, 32]] if truncation == "split" else []
+    assert ids == [[1, 2, 3, 4], *([wanted] if wanted else []), *rest]
     assert (made.cut, made.dropped) == counts
     assert learned[0] == [False, False, True, True]
     if wanted:

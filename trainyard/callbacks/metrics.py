@@ -173,9 +173,6 @@ class ProgressCallback(TrainerCallback):
                 f"perplexity {logs['eval_perplexity']:.2f}"
             )
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.worker.say(f"step {state.global_step}: checkpoint saved")
-
     def _note(self, state: TrainerState, phase: str, now: bool = False, **news: Any) -> None:
         done = state.global_step - self._first_step
         left = state.max_steps - state.global_step

@@ -8,6 +8,7 @@ begin. What is found must be the message's content and the token that closes it,
 
 import json
 import re
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from trainyard.data.chat import ConversationError, Message
@@ -29,6 +30,8 @@ class Markup(NamedTuple):
     """Any special token."""
     end: str
     """The special token that ends an answer."""
+    opening: str
+    """What stands between a question and its answer; empty if there is no special token in it."""
     between: str
     """What stands between the generation prompt and an answer, as an empty reasoning block; mostly nothing."""
 
@@ -40,6 +43,14 @@ class Renderer:
         self._source, self._values = source, {"documents": None, **values}
         self.has_tags = re.search(r"\{%-?\s*generation\s*-?%\}", source) is not None
 
+    @cached_property
+    def _template(self) -> Any:
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        template = _compile_jinja_template(self._source)
+        template.globals = dict(template.globals)  # jinja copies them for each rendering, slowly from its own mapping
+        return template
+
     def __call__(
         self, messages: list[Message], tools: Any, *, prompt: bool = False, blocks: list[Span] | None = None
     ) -> str:
@@ -49,14 +60,13 @@ class Renderer:
             ConversationError: the template refuses the messages, or fails on them.
         """
         from jinja2.exceptions import TemplateError
-        from transformers.utils.chat_template_utils import _compile_jinja_template, _render_with_assistant_indices
+        from transformers.utils.chat_template_utils import _render_with_assistant_indices
 
         values = {**self._values, "messages": messages, "tools": tools, "add_generation_prompt": prompt}
         try:
-            compiled = _compile_jinja_template(self._source)  # kept by transformers
             if blocks is None or not self.has_tags:
-                return str(compiled.render(values))
-            rendered, found = _render_with_assistant_indices(compiled, **values)
+                return str(self._template.render(values))
+            rendered, found = _render_with_assistant_indices(self._template, **values)
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             raise ConversationError(f"the chat template does not take it: {error}") from error
         blocks += found
@@ -127,6 +137,10 @@ class Answers:
     # ---- where an answer begins ----
 
     def _begin(self, number: int, start: int, last: int) -> int:
+        if number < last and self._openings:  # spares a rendering: no content spells the special token of an opening
+            begin = self._openings[self._numbers.index(number)]
+            if self.text.startswith(self._messages[number]["content"] + self._markup.end, begin):
+                return begin
         prompt = self._prompt(number)
         if self.text.startswith(prompt):
             return len(prompt)
@@ -142,6 +156,13 @@ class Answers:
                 if found >= 0 and not (skipped and earlier.count(prompt[place:]) > 1):
                     return start + found + len(prompt) - place
         raise ConversationError(self._divergence(number))
+
+    @cached_property
+    def _openings(self) -> list[int]:
+        """Where the answers begin if each has, once, what opens answers before it; else empty."""
+        opening = self._markup.opening
+        ends = [match.end() for match in re.finditer(re.escape(opening), self.text)] if opening else []
+        return ends if len(ends) == len(self._numbers) else []
 
     def exchanges(self, ends: dict[int, int]) -> list[int]:
         """Where exchanges begin: a message of the user and what follows up to the next one that an answer precedes.

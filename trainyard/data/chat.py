@@ -7,6 +7,7 @@ function's name and arguments; reasoning_content. What a format cannot say witho
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 Message = dict[str, Any]
@@ -46,6 +47,7 @@ class Conversation:
         """Characters of what is said."""
         return sum(len(message["content"]) for message in self.messages)
 
+    @cached_property
     def serialized(self) -> bytes:
         """All of it, for measuring and hashing; a UnicodeEncodeError when there is half of a surrogate pair in it."""
         return json.dumps([self.messages, self.learned, self.tools], ensure_ascii=False).encode("utf-8")

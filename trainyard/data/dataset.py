@@ -1,6 +1,7 @@
 """Sequences of a plan as training samples, and batches of them as tensors."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -49,6 +50,15 @@ class TokenDataset(Dataset[Sample]):
             if learned is not None:
                 learned[stop - length : stop] = self.store.read(start, start + length, "loss_mask")
         return Sample(input_ids=ids, segments=self.plan.segments(int(index), lengths), learned=learned)
+
+    def documents(self, indices: Iterable[int]) -> list[int]:
+        """The numbers in the store of the documents that some sequences are made of, ascending.
+
+        It looks at every document of the store: for messages, not for training.
+        """
+        starts = [start for index in indices for start in self.plan.sequence(int(index))[0]]
+        ends = np.cumsum(self.store.lengths, dtype=np.int64)
+        return np.unique(np.searchsorted(ends, starts, side="right")).tolist()
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def as_conversation(value: Any, form: str, columns: Mapping[str, str], max_bytes
         return value
     try:
         conversation = parse(value, form, columns)
-        size = len(conversation.serialized())
+        size = len(conversation.serialized)
     except (ConversationError, UnicodeEncodeError) as error:
         return Fault(str(error))
     return conversation if size <= max_bytes else Fault(too_long(size, max_bytes))

@@ -4,6 +4,7 @@ Whatever the backend, the ids of a text are those of `tokenizer(text)["input_ids
 token is plain text unless special tokens are allowed.
 """
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -97,11 +98,11 @@ class TextEncoder:
 
     def _respelled(self, texts: list[str], tokens: Tokens, spelled: npt.NDArray[np.int64]) -> Tokens:
         """Those documents anew by the reference, for which they are plain text; gigatoken cannot do that."""
-        parts = _split(tokens)
-        again = _split(self._reference([texts[index] for index in spelled]))
+        parts = tokens.documents()
+        again = self._reference([texts[index] for index in spelled]).documents()
         for index, ids in zip(spelled, again, strict=True):
             parts[index] = ids
-        return Tokens(np.concatenate(parts), np.array([len(ids) for ids in parts], dtype=np.int64))
+        return Tokens.concatenate(parts)
 
     def _adopt_fast(self, sample: Sequence[str]) -> None:
         proof = _head(sample)
@@ -116,7 +117,7 @@ class TextEncoder:
         if 2 * len(spelled) > len(proof):
             self.reason = "most documents spell special tokens, which gigatoken cannot leave as text"
             return
-        for index, (ours, theirs) in enumerate(zip(_split(got), _split(wanted), strict=True)):
+        for index, (ours, theirs) in enumerate(zip(got.documents(), wanted.documents(), strict=True)):
             if index not in spelled and not np.array_equal(ours, theirs):
                 self.reason = f"gigatoken gives other ids on this corpus, first on {proof[index][:60]!r}"
                 return
@@ -139,21 +140,33 @@ def _head(texts: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _split(tokens: Tokens) -> list[npt.NDArray[np.uint32]]:
-    return np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1]) if len(tokens.lengths) else []
-
-
 def _reference(tokenizer: Any, allow_special: bool, surround: bool) -> Backend:
     if getattr(tokenizer, "backend_tokenizer", None) is None:  # a tokenizer written in Python
         switches = {"split_special_tokens": not allow_special, "add_special_tokens": surround}
         return lambda texts: Tokens.join(tokenizer(texts, **switches)["input_ids"])
     # A copy, because every call of the tokenizer sets the switches of its own backend again.
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    serialized = tokenizer.backend_tokenizer.to_str()
+    backend = Tokenizer.from_str(serialized if allow_special else _without_special_pieces(serialized))
     backend.encode_special_tokens = not allow_special
     backend.no_truncation()
     backend.no_padding()
     encode = backend.encode_batch_fast
     return lambda texts: Tokens.join([encoding.ids for encoding in encode(texts, add_special_tokens=surround)])
+
+
+def _without_special_pieces(serialized: str) -> str:
+    """The same tokenizer, but of a Unigram model, which would find special tokens in text, as it has them as pieces.
+
+    They keep their ids, and get a space, which no text has by then, since "▁" stands for it.
+    """
+    parts = json.loads(serialized)
+    if parts["model"].get("type") != "Unigram":
+        return serialized
+    special = {token["content"] for token in parts["added_tokens"] if token["special"]}
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if not token["special"]]
+    vocab = parts["model"]["vocab"]
+    parts["model"]["vocab"] = [[f" {piece}" if piece in special else piece, score] for piece, score in vocab]
+    return json.dumps(parts)
 
 
 def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -17,7 +17,7 @@ from trainyard.data import sources
 from trainyard.data.sources import DataError
 from trainyard.schema import DataConfig, SourceConfig
 
-STORE_FORMAT = 4
+STORE_FORMAT = 5
 """Raise it when the same inputs would give another store."""
 
 CONVERSATION = ("chat_template", "template_variables", "learn", "train_on_prompt")

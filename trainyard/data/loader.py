@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from trainyard.data.dataset import Collator, TokenDataset
-from trainyard.data.order import sample_indices
+from trainyard.data.order import Indices, Stretches, sample_indices, without
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,31 @@ class Split:
         return self.world_size * self.micro_batch * self.accumulation
 
 
+def step_positions(split: Split, step: int, skipped: Stretches) -> Indices:
+    """The global positions that a step trains on, ascending; steps count from 0. The same for every world size."""
+    places = np.arange(step * split.global_batch, (step + 1) * split.global_batch, dtype=np.int64)
+    return without(places, skipped)
+
+
+def micro_batch_positions(split: Split, step: int, accumulated: int, rank: int, skipped: Stretches) -> Indices:
+    """Those of them that are a rank's micro batch number `accumulated`."""
+    first = step * split.global_batch + (accumulated * split.world_size + rank) * split.micro_batch
+    return without(np.arange(first, first + split.micro_batch, dtype=np.int64), skipped)
+
+
 class MicroBatches(Sampler[list[int]]):
     """Yields the sample numbers of this rank's micro batches, for the optimizer steps [start_step, max_steps).
 
-    Step s trains on the global positions [s * global_batch, (s + 1) * global_batch), whatever the world size; micro
-    batch a of rank r holds those from (a * world_size + r) * micro_batch on. Positions run on over the epochs, so no
-    sequence is dropped at an epoch's end. The length counts all steps, those before start_step too.
+    Step s trains on the places [s * global_batch, (s + 1) * global_batch) of the global order, from which the stretches
+    `skipped` are taken out, whatever the world size; micro batch a of rank r holds those from
+    (a * world_size + r) * micro_batch on. The order runs on over the epochs, so no sequence is dropped at an epoch's
+    end. The length counts all steps, those before start_step too.
     """
 
-    def __init__(self, num_samples: int, split: Split, *, seed: int, start_step: int, max_steps: int):
-        self.num_samples, self.split, self.seed = num_samples, split, seed
+    def __init__(
+        self, num_samples: int, split: Split, *, seed: int, start_step: int, max_steps: int, skipped: Stretches = ()
+    ):
+        self.num_samples, self.split, self.seed, self.skipped = num_samples, split, seed, skipped
         self.start_step, self.max_steps = start_step, max_steps
 
     def __len__(self) -> int:
@@ -48,10 +63,8 @@ class MicroBatches(Sampler[list[int]]):
 
     def micro_batch(self, number: int) -> list[int]:
         """Micro batch `number` of this rank, counted from the first of step 0."""
-        split = self.split
-        step, accumulated = divmod(number, split.accumulation)
-        first = step * split.global_batch + (accumulated * split.world_size + split.rank) * split.micro_batch
-        positions = np.arange(first, first + split.micro_batch, dtype=np.int64)
+        step, accumulated = divmod(number, self.split.accumulation)
+        positions = micro_batch_positions(self.split, step, accumulated, self.split.rank, self.skipped)
         return sample_indices(positions, self.num_samples, self.seed).tolist()
 
 
@@ -105,10 +118,11 @@ def train_loader(
     seed: int,
     start_step: int,
     max_steps: int,
+    skipped: Stretches = (),
     **options: Any,
 ) -> TimedLoader:
     """This rank's training batches. `options` go to torchdata's StatefulDataLoader, as num_workers."""
-    batches = MicroBatches(len(dataset), split, seed=seed, start_step=start_step, max_steps=max_steps)
+    batches = MicroBatches(len(dataset), split, seed=seed, start_step=start_step, max_steps=max_steps, skipped=skipped)
     return TimedLoader(_loader(dataset, collator, batches, seed, options))
 
 

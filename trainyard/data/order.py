@@ -5,6 +5,8 @@ power of four that holds n, walked on until the value falls below n (Black & Rog
 Domains", 2002). Nothing is stored, so position 10 billion costs what position 0 costs.
 """
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,6 +14,9 @@ _ROUNDS = 6
 _MASK64 = (1 << 64) - 1
 
 Indices = npt.NDArray[np.int64]
+
+Stretches = Sequence[tuple[int, int]]
+"""Ranges [first, stop) of global positions, ascending and apart."""
 
 
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -51,3 +56,26 @@ def sample_indices(positions: Indices, n: int, seed: int) -> Indices:
         here = epochs == epoch
         result[here] = permute(places[here], n, key=(seed << 32) + int(epoch))
     return result
+
+
+def merged(ranges: Iterable[Sequence[int]]) -> Stretches:
+    """Ranges [first, stop) in any order, those that touch or overlap made one: 6-8 4-6 1-2 are 1-2 4-8."""
+    result: list[tuple[int, int]] = []
+    for first, stop in sorted((first, stop) for first, stop in ranges):
+        if result and first <= result[-1][1]:
+            result[-1] = (result[-1][0], max(stop, result[-1][1]))
+        else:
+            result.append((first, stop))
+    return result
+
+
+def without(places: Indices, skipped: Stretches) -> Indices:
+    """The global positions at the given places of the order, once the stretches `skipped` are taken out of it.
+
+    With 4-6 and 8-9 taken out, the places 3 4 5 6 are the positions 3 6 7 9. What lies before a stretch keeps its
+    place, so a run that leaves out a stretch is the same run up to there.
+    """
+    positions = places
+    for first, stop in skipped:
+        positions = np.where(positions >= first, positions + (stop - first), positions)
+    return positions

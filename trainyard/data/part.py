@@ -127,4 +127,4 @@ def batches(pieces: list[Piece], readers: list[Reader], rejections: Rejections) 
 
 
 def _serialized(document: Document) -> bytes:
-    return document.encode("utf-8") if isinstance(document, str) else document.serialized()
+    return document.encode("utf-8") if isinstance(document, str) else document.serialized

@@ -24,8 +24,9 @@ from trainyard.data.sources import DataError, Piece
 from trainyard.data.store import TokenStore
 from trainyard.schema import DataConfig
 
-SMALLEST_PART, MOST_PARTS = 16 << 20, 4000
-"""A part is at least so many bytes, and a corpus not more than about so many parts: each is a file, mapped by all."""
+SMALLEST_PART, MOST_PARTS = {"pretrain": 16 << 20, "sft": 4 << 20}, 4000
+"""A part is at least so many bytes, and a corpus not more than about so many parts: each is a file, mapped by all.
+Conversations take longer, and are fewer: their parts are smaller, so that processes end together."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,11 @@ def source_bytes(request: Request) -> int:
     return sum(file.stat().st_size for source in local for file in sources.files(source))
 
 
+def count_parts(request: Request) -> int:
+    """Parts into which the work is divided; no more processes can share it."""
+    return len(group(_pieces(request), _part_bytes(request)))
+
+
 def _check(store: Path, data: DataConfig) -> None:
     summary = read_summary(store)
     if summary["rejected"]:
@@ -212,7 +218,7 @@ def _pieces(request: Request) -> Iterator[Piece]:
 
 
 def _part_bytes(request: Request) -> int:
-    return request.part_bytes or max(SMALLEST_PART, source_bytes(request) // MOST_PARTS)
+    return request.part_bytes or max(SMALLEST_PART[request.stage], source_bytes(request) // MOST_PARTS)
 
 
 def _revision(source: Any) -> str | None:

@@ -8,7 +8,6 @@ rendered, so those that are found in the result are the template's own.
 """
 
 import re
-from bisect import bisect_right
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -156,13 +155,15 @@ class ChatTemplate:
                 "let it write eos_token there, or make what it writes a special token with tokenizer.add_tokens"
             )
         between = rendered[len(prompt) : place].strip() if rendered.startswith(prompt) else ""
-        return Markup(self._special, match[0], between)
+        behind = prompt.rpartition("q")[2]
+        return Markup(self._special, match[0], behind if self._special.search(behind) else "", between)
 
     # ---- content that spells special tokens ----
 
     def _prepared(self, message: Message, spelled: dict[str, str]) -> Message:
         """A message as apply_chat_template gives it to the template, but with no text that spells a special token."""
-        guarded: Message = self._guarded(message, spelled, is_answer=message["role"] == "assistant")
+        is_answer = message["role"] == "assistant"
+        guarded = {name: self._guarded(value, spelled, is_answer=is_answer) for name, value in message.items()}
         if "reasoning_content" in guarded:
             return {"thinking": guarded["reasoning_content"], **guarded}
         return guarded
@@ -191,24 +192,25 @@ class ChatTemplate:
             raise ConversationError("it spells a special token, which the template writes in ASCII; remove it")
         restored = str.maketrans({placeholder: text for text, placeholder in spelled.items()})
         controls = {match.start(): match.end() for match in self._special.finditer(rendered)}
-        starts = [begin for begin, _ in learned]
+        learned_to = dict(learned)
         bounds = {0, len(rendered), *controls, *controls.values(), *(place for span in learned for place in span)}
         bounds |= {place for place in exchanges if place < NOWHERE}
         number_at = {NOWHERE: NOWHERE}
         runs: list[Run] = []
         previous = ""  # the special token that ends where a stretch begins
+        until = 0  # where the latest span that is learned ends
         for begin, end in pairwise(sorted(bounds)):
             text = rendered[begin:end]
             number_at[begin] = len(runs)
-            span = bisect_right(starts, begin) - 1
-            is_learned = span >= 0 and begin < learned[span][1]
+            until = learned_to.get(begin, until)
+            is_learned = begin < until
             if controls.get(begin) == end:
                 runs.append(Run(text, True, is_learned))
                 previous = text
                 continue
-            if previous in self._swallows_behind and begin not in starts:
+            if previous in self._swallows_behind and begin not in learned_to:
                 text = text.lstrip()
-            if rendered[end : controls.get(end, end)] in self._swallows_before:
+            if self._swallows_before and rendered[end : controls.get(end, end)] in self._swallows_before:
                 text = text.rstrip()
             if text:
                 runs.append(Run(text.translate(restored) if spelled else text, False, is_learned))

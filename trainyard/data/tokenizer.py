@@ -73,6 +73,8 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
             f"the tokenizer of {path} has no end-of-text token, which closes every document. "
             f"Set eos_token in its tokenizer_config.json"
         )
+    if hasattr(tokenizer, "legacy"):  # of Llama; transformers forgets to save it, and so would encode otherwise later
+        tokenizer.init_kwargs["legacy"] = tokenizer.legacy
     return tokenizer
 
 

@@ -28,6 +28,15 @@ class Tokens(NamedTuple):
         flat = np.fromiter((token for ids in documents for token in ids), dtype=np.uint32, count=int(lengths.sum()))
         return cls(flat, lengths)
 
+    @classmethod
+    def concatenate(cls, documents: Sequence[npt.NDArray[np.uint32]]) -> "Tokens":
+        flat = np.concatenate(documents) if documents else np.empty(0, np.uint32)
+        return cls(flat, np.array([len(ids) for ids in documents], dtype=np.int64))
+
+    def documents(self) -> list[npt.NDArray[np.uint32]]:
+        """The ids of every document by itself."""
+        return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
+
     def document(self, index: int) -> npt.NDArray[np.uint32]:
         stop = int(self.lengths[: index + 1].sum())
         return self.ids[stop - int(self.lengths[index]) : stop]

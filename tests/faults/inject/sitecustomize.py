@@ -1,5 +1,6 @@
 """Put on the PYTHONPATH of a run, this breaks something in it: FAULT="kind rank steps", as "hang 1 5" for rank 1 when 5
-steps are done.
+steps are done, or "nan-loss 1 5-9" for rank 1 in each of five steps. Several faults are
+parted by semicolons.
 
 The fault happens once for each file named by FAULT_ONCE, which is made when it does; without one, every time.
 """
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import bad_numbers
 
 
 class AfterImport(importlib.abc.MetaPathFinder):
@@ -83,6 +86,24 @@ def fill() -> None:
             stream.write(b"0" * 4096)
 
 
+IN_THREAD = "kill-in-write"
+"""SIGKILL when a rank has put all of its files on the disk, and the manifest is not there yet."""
+
+
+def in_writer(rank: int, step: int) -> Any:
+    def patch(module: ModuleType) -> None:
+        original = module.Saver._note_written
+
+        def note_written(self: Any, target: Path) -> None:
+            if self.split.rank == rank and target.name == f"checkpoint-{step}" and happens():
+                os.kill(os.getpid(), signal.SIGKILL)
+            original(self, target)
+
+        module.Saver._note_written = note_written
+
+    return patch
+
+
 FAULTS = {
     "fill-in-save": ("_save_optimizer_and_scheduler", fill),
     "hang": ("training_step", hang),
@@ -93,7 +114,14 @@ FAULTS = {
     "kill-in-save": ("_save_rng_state", send(signal.SIGKILL)),
 }
 
-if "FAULT" in os.environ:
-    kind, number, steps = os.environ["FAULT"].split()
-    method, action = FAULTS[kind]
-    sys.meta_path.insert(0, AfterImport("trainyard.trainer", before(method, int(number), int(steps), action)))
+for fault in filter(None, os.environ.get("FAULT", "").split(";")):
+    kind, number, steps = fault.split()
+    if kind == IN_THREAD:
+        sys.meta_path.insert(0, AfterImport("trainyard.saving", in_writer(int(number), int(steps))))
+        continue
+    if kind in bad_numbers.FAULTS:
+        patch = bad_numbers.patch(kind, int(number), steps, happens)
+    else:
+        method, action = FAULTS[kind]
+        patch = before(method, int(number), int(steps), action)
+    sys.meta_path.insert(0, AfterImport("trainyard.trainer", patch))

@@ -1,0 +1,162 @@
+"""A run that is killed at random moments, and started again, beside the same run left in peace.
+
+Run it in the project's environment: python benchmarks/chaos.py [--kills 30] [--seed 0] [--deepspeed zero2]
+Each time one of the run's processes, or all of them, gets SIGTERM, SIGINT, SIGUSR1 or SIGKILL after a random time. When
+the command ends, and not with 0, it is given again. In the end the weights of both runs must be equal bit for bit.
+
+Steps redone are those after the checkpoint from which the next launch went on. A resume is timed from the launch to the
+first new step in metrics.jsonl. What a kill costs in all is the time that the disturbed run took longer, by kill.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "chaos.json"
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL)
+STOPPED = 75
+
+
+def command(outputs: Path, name: str, steps: int, deepspeed: str) -> list[str]:
+    settings = [f"trainer.max_steps={steps}", "trainer.logging_steps=1", "trainer.save_steps=25", "tracking=none"]
+    size = ["model.hidden_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2"]
+    rest = ["model.intermediate_size=128", "data.block_size=64", "trainer.eval_steps=50", f"deepspeed={deepspeed}"]
+    where = [f"paths.outputs={outputs}", f"run.name={name}", "launch.max_restarts=1000"]
+    return ["bash", str(ROOT / "launch" / "pretrain.sh"), *where, *settings, *size, *rest]
+
+
+def last_step(run: Path) -> int:
+    """The last step in metrics.jsonl; 0 when there is none."""
+    try:
+        return int(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+@dataclass
+class Chaos:
+    """The disturbed run, and what was done to it."""
+
+    arguments: list[str]
+    run: Path
+    draw: random.Random
+    longest_s: float
+    """Between a launch and a kill."""
+    kills: list[dict[str, Any]] = field(default_factory=list)
+    redone: list[int] = field(default_factory=list)
+    resumes_s: list[float] = field(default_factory=list)
+
+    def until_finished(self, wanted: int) -> float:
+        """Gives the command again and again; seconds until it has ended with 0."""
+        started = time.perf_counter()
+        while True:
+            code = self._once(wanted)
+            if code == 0:
+                return time.perf_counter() - started
+            if code not in (1, STOPPED, -signal.SIGKILL):
+                raise RuntimeError(f"exit code {code} after {self.kills[-1]}")
+
+    def _once(self, wanted: int) -> int:
+        with (self.run.parent / "chaos.log").open("ab") as log:
+            process = subprocess.Popen(self.arguments, stdout=log, stderr=log, start_new_session=True)
+        while process.poll() is None:
+            before, launched = last_step(self.run), time.perf_counter()
+            due = launched + self.draw.uniform(0, self.longest_s)
+            resumed = False
+            while process.poll() is None and (time.perf_counter() < due or len(self.kills) >= wanted):
+                step = last_step(self.run)
+                if not resumed and self.kills and step not in (0, before):
+                    resumed = True
+                    self._note_resume(before, time.perf_counter() - launched)
+                time.sleep(0.02)
+            if process.poll() is None and len(self.kills) < wanted:
+                self._kill(process)
+        return process.returncode
+
+    def _note_resume(self, before: int, seconds: float) -> None:
+        status = json.loads((self.run / "status.json").read_text())
+        start = status["resumed_from"][-1] if status["resumed_from"] else 0
+        self.redone.append(max(0, before - start))
+        self.resumes_s.append(seconds)
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        victims = tree if self.draw.random() < 0.2 else [self.draw.choice(tree)]
+        number = signal.SIGKILL if len(victims) > 1 else self.draw.choice(SIGNALS)
+        names = []
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(" ".join(victim.cmdline()[:4])[-60:])
+                os.kill(victim.pid, number)
+        kill = {
+            "signal": number.name,
+            "processes": len(names),
+            "first": names[0] if names else "",
+            "step": last_step(self.run),
+        }
+        self.kills.append(kill)
+        print(f"kill {len(self.kills):3}: {kill['signal']:7} at step {kill['step']:5} to {kill['first']}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--deepspeed", default="zero2")
+    parser.add_argument("--longest", type=float, default=25.0, help="most seconds between a launch and a kill")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go, as JSON")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        outputs = Path(name)
+        started = time.perf_counter()
+        subprocess.run(
+            command(outputs, "peace", arguments.steps, arguments.deepspeed), check=True, stdout=subprocess.DEVNULL
+        )
+        peace = time.perf_counter() - started
+        run = outputs / "pretrain" / "chaos"
+        disturbed = command(outputs, "chaos", arguments.steps, arguments.deepspeed)
+        chaos = Chaos(disturbed, run, random.Random(arguments.seed), arguments.longest)
+        seconds = chaos.until_finished(arguments.kills)
+        models = [outputs / "pretrain" / each / "model" / "model.safetensors" for each in ("peace", "chaos")]
+        weights = [load_file(model) for model in models]
+        equal = all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+    result = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "kills": len(chaos.kills),
+        "weights_equal": equal,
+        "undisturbed_s": round(peace, 1),
+        "disturbed_s": round(seconds, 1),
+        "seconds_lost_per_kill": round((seconds - peace) / max(1, len(chaos.kills)), 1),
+        "steps_redone": {
+            "median": statistics.median(chaos.redone),
+            "most": max(chaos.redone),
+            "all": sum(chaos.redone),
+        },
+        "resume_s": {"median": round(statistics.median(chaos.resumes_s), 1), "most": round(max(chaos.resumes_s), 1)},
+        "by": chaos.kills,
+    }
+    print(json.dumps({key: value for key, value in result.items() if key != "by"}, indent=1))
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    return 0 if equal and len(chaos.kills) == arguments.kills else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
