@@ -6,13 +6,14 @@ import difflib
 import re
 import sysconfig
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -62,6 +63,50 @@ def compose(stage: str, overrides: Sequence[str]) -> Config:
     if config.stage != stage:
         raise ConfigError([f"stage={config.stage}: the command decides it; this one is for {stage}"])
     return config
+
+
+class Interval(NamedTuple):
+    """A continuous sweep; `whole`: over whole numbers, `log`: evenly over their logarithm."""
+
+    low: float
+    high: float
+    whole: bool
+    log: bool
+
+
+Axis = list[str] | Interval
+"""The values of a setting that is swept, each as an override has it."""
+
+
+def axes(stage: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Axis]]:
+    """Divides overrides into those that hold for every point of a sweep and what is swept, by setting.
+
+    Raises:
+        ConfigError: with every override that does not parse.
+    """
+    same: list[str] = []
+    swept: dict[str, Axis] = {}
+    problems: list[str] = []
+    with _hydra(stage):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        for override in overrides:
+            try:
+                parsed = parser.parse_overrides([override])[0]
+            except HydraException as error:
+                problems.append(f"{override}: {_first_line(error)}")
+                continue
+            if not parsed.is_sweep_override():
+                same.append(override)
+            elif parsed.is_discrete_sweep():
+                swept[parsed.get_key_element()] = list(parsed.sweep_string_iterator())
+            else:
+                value = parsed.value()
+                assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
+                whole, log = isinstance(value.start, int), "log" in value.tags
+                swept[parsed.get_key_element()] = Interval(value.start, value.end, whole, log)
+    if problems:
+        raise ConfigError(problems)
+    return same, swept
 
 
 def with_implied(overrides: Sequence[str]) -> list[str]:

@@ -6,7 +6,6 @@ command resumes; 1 anything else, with the error of the rank that failed first o
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from trainyard import checks, launcher, report, resume
@@ -14,14 +13,21 @@ from trainyard.config import ConfigError, compose, with_implied
 from trainyard.devices import detect
 from trainyard.follower import Follower
 from trainyard.resolve import resolve
-from trainyard.rundir import RunDir
+from trainyard.rundir import RunDir, run_path
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
 from trainyard.supervisor import FAILED, FINISHED, STOPPED, WRONG, Supervisor, refuse
+from trainyard.sweeps import grid
+from trainyard.sweeps.sweep import Sweep
+
+MULTIRUN = ("-m", "--multirun")
 
 
 def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
-    """Runs one stage with the command line's overrides; options such as --help and -m are Hydra's own."""
+    """Runs one stage with the command line's overrides, or a sweep of it; options such as --help are Hydra's own."""
+    sweeps = any(argument in MULTIRUN or argument.startswith("sweep=") for argument in arguments)
+    if sweeps and not any(argument.startswith("hydra/") for argument in arguments):
+        return sweep(stage, [argument for argument in arguments if argument not in MULTIRUN], stop)
     if any(argument.startswith("-") for argument in arguments):
         return _through_hydra(stage, arguments, stop)
     try:
@@ -31,10 +37,20 @@ def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
         return refuse([*error.problems, *beside])
 
 
-def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
-    """--help, --cfg job, --info, -m and the rest, as @hydra.main gives them; each job of -m is a run of its own.
+def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
+    """A run for every combination of the values that settings are given."""
+    try:
+        request = grid.read(stage, arguments)
+        points = Sweep(stage, request, detect(), stop)
+    except ConfigError as error:
+        return refuse(error.problems)
+    return points.run(lambda config, overrides: check(config, overrides)[1])
 
-    A stop signal ends the sweep with the job that it stopped; a failed job does not.
+
+def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
+    """--help, --cfg job, --info and the rest, as @hydra.main gives them, and -m with a launcher or sweeper of Hydra's.
+
+    Each job of -m is a run of its own. A stop signal ends it with the job that it stopped; a failed job does not.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -63,7 +79,7 @@ def check(config: Config, overrides: Sequence[str]) -> tuple[RunDir, list[str]]:
     hosts = launcher.read_hostfile(config.launch.hostfile)
     per_rank = config.trainer.global_batch_size is None
     resolve(config, overrides, devices, hosts)
-    run_dir = RunDir(Path(config.paths.outputs) / config.stage / str(config.run.name))
+    run_dir = RunDir(run_path(config))
     if per_rank:
         resume.keep_global_batch(config, run_dir)
     problems = checks.problems(config, devices, run_dir, hosts=len(hosts))

@@ -7,9 +7,17 @@ import socket
 from pathlib import Path
 from typing import IO, Any
 
+from trainyard.schema import Config
+
+
+def run_path(config: Config) -> Path:
+    """`<outputs>/<stage>/<run.name>`, or `<outputs>/<stage>/sweeps/<run.sweep>/<run.name>` for a point of a sweep."""
+    stage = Path(config.paths.outputs) / config.stage
+    return (stage / "sweeps" / config.run.sweep if config.run.sweep else stage) / str(config.run.name)
+
 
 class RunDir:
-    """Paths of one run, `<outputs>/<stage>/<run.name>`."""
+    """Paths of one run; see run_path."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -22,6 +22,8 @@ class RunConfig:
     resume: str = "auto"
     """auto: from the newest good checkpoint of this run. never: start over, the earlier directory is kept aside.
     A checkpoint directory: start from that one."""
+    sweep: str | None = None
+    """The sweep of which the run is a point, given by the sweep; its directory is then sweeps/<sweep>/<name>."""
     allow_changes: list[str] = field(default_factory=list)
     """Settings, or sections of them, that may differ from those the run was begun with, as [trainer.learning_rate]."""
 
@@ -230,6 +232,8 @@ class TrackingConfig:
 class LaunchConfig:
     num_devices: int | None = None
     """Ranks on each node. None: all GPUs, or 2 CPU ranks."""
+    devices_per_job: int | None = None
+    """Ranks of each run of a sweep; as many runs go on at once as num_devices has room for. None: one with all."""
     hostfile: str | None = None
     """DeepSpeed hostfile, `host slots=N` a line; the nodes share a file system. None: this machine alone."""
     num_nodes: int = 1
@@ -257,6 +261,22 @@ class LaunchConfig:
 
 
 @dataclass(kw_only=True)
+class SweepConfig:
+    """With -m: many runs by one command, one for every combination of the values that settings are given."""
+
+    name: str | None = None
+    """Names the sweep's directory. None: derived from the overrides, so the same command finds the same sweep again."""
+    params: dict[str, str] = field(default_factory=dict)
+    """What is swept beside the command line's, in Hydra's grammar, as {trainer.learning_rate: '1e-4,3e-4'}."""
+    metric: str = "eval_loss"
+    """By which points are compared: any number of metrics.jsonl."""
+    maximize: bool = False
+    """Is more of it better?"""
+    retry_failed: bool = False
+    """Begin points again that an earlier command saw fail."""
+
+
+@dataclass(kw_only=True)
 class Config:
     stage: str
     """pretrain or sft."""
@@ -270,3 +290,4 @@ class Config:
     peft: PeftConfig = field(default_factory=PeftConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -1,0 +1,1 @@
+"""Many runs from one command: which they are, where each runs, what came of them."""

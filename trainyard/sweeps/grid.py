@@ -1,0 +1,98 @@
+"""The points of a sweep: every combination of the values given to settings by the command line or by conf/sweep/."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import xxhash
+
+from trainyard.config import Axis, ConfigError, Interval, axes, compose
+from trainyard.resolve import default_name
+from trainyard.schema import Config
+
+LONGEST_NAME = 120
+
+OWN = ("sweep", "run.name", "run.sweep", "launch.devices_per_job")
+"""Settings of the sweep itself, by the start of their names: points get none of them."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its directory, as `learning_rate=1e-4,hidden_size=128`.
+        settings: what it has of that which is swept.
+        overrides: the whole command line, its name and its sweep aside.
+    """
+
+    name: str
+    settings: dict[str, str]
+    overrides: tuple[str, ...]
+
+
+class Request(NamedTuple):
+    """A sweep as it was asked for."""
+
+    config: Config
+    """What is the same for every point."""
+    name: str
+    same: list[str]
+    swept: dict[str, Axis]
+
+
+def read(stage: str, arguments: Sequence[str]) -> Request:
+    """What is swept, by the command line and by what sweep=<file> names.
+
+    Raises:
+        ConfigError: with everything that is wrong with the command line, or because nothing is swept.
+    """
+    given, swept = axes(stage, arguments)
+    config = compose(stage, given)
+    params = [f"{key}={values}" for key, values in config.sweep.params.items()]
+    more, beside = axes(stage, params)
+    swept = {**beside, **swept}
+    if not swept:
+        example = "trainer.learning_rate=1e-4,3e-4"
+        raise ConfigError([f"-m: nothing is swept; give a setting several values, as {example}, or choose sweep="])
+    same = [*(item for item in given if not _key(item).startswith(OWN)), *more]
+    if wrong := [key for key in swept if _key(key).startswith(("run.name", "run.sweep", "sweep", "launch.devices"))]:
+        raise ConfigError([f"{wrong[0]}: belongs to the sweep, and has one value for all of its points"])
+    name = config.sweep.name or config.run.name or default_name([*given, *(f"{k}={v}" for k, v in swept.items())])
+    return Request(config, name, same, swept)
+
+
+def points(request: Request) -> Iterator[Point]:
+    """Every combination, the last setting changing fastest.
+
+    Raises:
+        ConfigError: a setting is swept over an interval, which has no end of values.
+    """
+    if endless := [key for key, axis in request.swept.items() if isinstance(axis, Interval)]:
+        raise ConfigError([f"{key}: an interval has no end of points; list values, or search it" for key in endless])
+    names, values = list(request.swept), [axis for axis in request.swept.values() if not isinstance(axis, Interval)]
+    for combination in itertools.product(*values):
+        yield point(request, dict(zip(names, combination, strict=True)))
+
+
+def point(request: Request, settings: Mapping[str, str]) -> Point:
+    swept = {_key(key) for key in settings}
+    same = [item for item in request.same if _key(item) not in swept]
+    overrides = [*same, *(f"{key}={value}" for key, value in settings.items())]
+    return Point(_name(settings), {_key(key): value for key, value in settings.items()}, tuple(overrides))
+
+
+def _name(settings: Mapping[str, str]) -> str:
+    """`learning_rate=1e-4,hidden_size=128`, as short as it tells the settings apart; fit for a file's name."""
+    keys = [_key(key) for key in settings]
+    leaves = [key.rpartition(".")[2] for key in keys]
+    short = [leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(keys, leaves, strict=True)]
+    full = ",".join(f"{key}={value}" for key, value in zip(short, settings.values(), strict=True))
+    name = re.sub(r"[^\w.,=+-]+", "-", full)[:LONGEST_NAME]
+    return name if name == full else f"{name}-{xxhash.xxh3_64_hexdigest(full.encode())[:6]}"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -1,0 +1,96 @@
+"""Runs side by side, each a command of its own on its share of the machine's devices."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainyard.devices import Devices
+from trainyard.sweeps.grid import Point
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one run may use: GPUs by their indices, or else cores."""
+
+    devices: int
+    gpus: tuple[int, ...]
+    cores: tuple[int, ...]
+
+
+def slots(devices: Devices, total: int, per_job: int | None) -> list[Slot]:
+    """Divides `total` devices among runs of `per_job` each; None: one run has them all.
+
+    The cores are divided too, but not below one for each rank: more ranks than cores share all of them.
+    """
+    each = per_job or total
+    count = max(1, total // each)
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    share = len(cores) // count
+    result = []
+    for number in range(count):
+        gpus = devices.indices[number * each : (number + 1) * each] if devices.on_gpu else ()
+        own = cores[number * share : (number + 1) * share] if share >= each else cores
+        result.append(Slot(each, tuple(gpus), own))
+    return result
+
+
+@dataclass
+class Pool:
+    """Starts the commands of points, each in a free slot, and tells which have ended."""
+
+    stage: str
+    sweep: str
+    slots: list[Slot]
+    logs: Path
+    running: dict[int, tuple[Point, "subprocess.Popen[bytes]"]] = field(default_factory=dict)
+    """By the slot's number."""
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.running) == len(self.slots)
+
+    def start(self, point: Point) -> None:
+        number = next(number for number in range(len(self.slots)) if number not in self.running)
+        slot = self.slots[number]
+        env = dict(os.environ)
+        if slot.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
+
+        def settle() -> None:  # in the child: its cores, and a stop signal should this process die
+            os.sched_setaffinity(0, slot.cores)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+        with (self.logs / f"{point.name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                command(self.stage, self.sweep, point, slot.devices), env=env, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True, preexec_fn=settle,
+            )  # fmt: skip
+        self.running[number] = (point, process)
+
+    def ended(self) -> Iterator[tuple[Point, int]]:
+        """Points that have ended since the last call, with their exit codes."""
+        for number, (point, process) in list(self.running.items()):
+            if process.poll() is not None:
+                del self.running[number]
+                yield point, process.returncode
+
+    def send(self, number: signal.Signals, only: Sequence[str] | None = None) -> None:
+        """Passes a signal on to the points' controllers, or to those of some names alone."""
+        for point, process in self.running.values():
+            if only is None or point.name in only:
+                process.send_signal(number)
+
+
+def command(stage: str, sweep: str, point: Point, devices: int | None = None) -> list[str]:
+    """The command of a point; also what a user may give to run it by itself."""
+    own = [f"run.sweep='{sweep}'", f"run.name='{point.name}'"]
+    placed = [f"launch.num_devices={devices}"] if devices else []
+    rest = [item for item in point.overrides if not (devices and item.startswith("launch.num_devices="))]
+    return [sys.executable, "-m", stage, *rest, *placed, *own]
