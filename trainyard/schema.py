@@ -274,6 +274,13 @@ class SweepConfig:
     """Is more of it better?"""
     retry_failed: bool = False
     """Begin points again that an earlier command saw fail."""
+    search: str = "grid"
+    """grid: every combination. tpe: Optuna chooses each point by those before, also from tag(log, interval(1e-5, 1e-2))
+    and int(interval(1, 8))."""
+    trials: int = 20
+    """Points of a search."""
+    prune: bool = True
+    """Give up a point of a search whose metric falls behind the median of those before at the same step."""
 
 
 @dataclass(kw_only=True)

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,36 +57,61 @@ def read(stage: str, arguments: Sequence[str]) -> Request:
     if not swept:
         example = "trainer.learning_rate=1e-4,3e-4"
         raise ConfigError([f"-m: nothing is swept; give a setting several values, as {example}, or choose sweep="])
-    same = [*(item for item in given if not _key(item).startswith(OWN)), *more]
-    if wrong := [key for key in swept if _key(key).startswith(("run.name", "run.sweep", "sweep", "launch.devices"))]:
+    same = [*(item for item in given if not key_of(item).startswith(OWN)), *more]
+    if wrong := [key for key in swept if key_of(key).startswith(("run.name", "run.sweep", "sweep", "launch.devices"))]:
         raise ConfigError([f"{wrong[0]}: belongs to the sweep, and has one value for all of its points"])
     name = config.sweep.name or config.run.name or default_name([*given, *(f"{k}={v}" for k, v in swept.items())])
     return Request(config, name, same, swept)
 
 
-def points(request: Request) -> Iterator[Point]:
-    """Every combination, the last setting changing fastest.
+class Grid:
+    """Every combination, the last setting changing fastest."""
 
-    Raises:
-        ConfigError: a setting is swept over an interval, which has no end of values.
-    """
-    if endless := [key for key, axis in request.swept.items() if isinstance(axis, Interval)]:
-        raise ConfigError([f"{key}: an interval has no end of points; list values, or search it" for key in endless])
-    names, values = list(request.swept), [axis for axis in request.swept.values() if not isinstance(axis, Interval)]
-    for combination in itertools.product(*values):
-        yield point(request, dict(zip(names, combination, strict=True)))
+    def __init__(self, request: Request):
+        """
+        Raises:
+            ConfigError: a setting is swept over an interval, which has no end of values.
+        """
+        endless = [key for key, axis in request.swept.items() if isinstance(axis, Interval)]
+        if endless:
+            fix = "list values, or let sweep.search=tpe choose them"
+            raise ConfigError([f"{key}: an interval has no end of points; {fix}" for key in endless])
+        values = [axis for axis in request.swept.values() if not isinstance(axis, Interval)]
+        self.points = [
+            point(request, dict(zip(request.swept, combination, strict=True)))
+            for combination in itertools.product(*values)
+        ]
+        self._todo = list(self.points)
+
+    def examples(self) -> list[Point]:
+        """Points to be checked before the first is started."""
+        return self.points
+
+    def begin(self, wanted: Callable[[Point], bool]) -> None:
+        """Leaves out what is not wanted."""
+        self._todo = [point for point in self.points if wanted(point)]
+
+    def next(self) -> Point | None:
+        """Another point to run; None when there is none."""
+        return self._todo.pop(0) if self._todo else None
+
+    def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None:
+        """How a point has ended makes no difference."""
+
+    def falls_behind(self, point: Point, curve: dict[int, float]) -> bool:
+        return False
 
 
 def point(request: Request, settings: Mapping[str, str]) -> Point:
-    swept = {_key(key) for key in settings}
-    same = [item for item in request.same if _key(item) not in swept]
+    swept = {key_of(key) for key in settings}
+    same = [item for item in request.same if key_of(item) not in swept]
     overrides = [*same, *(f"{key}={value}" for key, value in settings.items())]
-    return Point(_name(settings), {_key(key): value for key, value in settings.items()}, tuple(overrides))
+    return Point(_name(settings), {key_of(key): value for key, value in settings.items()}, tuple(overrides))
 
 
 def _name(settings: Mapping[str, str]) -> str:
     """`learning_rate=1e-4,hidden_size=128`, as short as it tells the settings apart; fit for a file's name."""
-    keys = [_key(key) for key in settings]
+    keys = [key_of(key) for key in settings]
     leaves = [key.rpartition(".")[2] for key in keys]
     short = [leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(keys, leaves, strict=True)]
     full = ",".join(f"{key}={value}" for key, value in zip(short, settings.values(), strict=True))
@@ -94,5 +119,6 @@ def _name(settings: Mapping[str, str]) -> str:
     return name if name == full else f"{name}-{xxhash.xxh3_64_hexdigest(full.encode())[:6]}"
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """The setting that an override is about."""
     return override.partition("=")[0].lstrip("+~")

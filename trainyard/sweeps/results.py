@@ -1,59 +1,89 @@
-"""What came of the points of a sweep: results.json and results.csv."""
+"""What comes of the points of a sweep: results.json and results.csv, kept true while it goes on."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.rundir import RunDir, write_json
+from trainyard.rundir import RunDir, read_json, write_json
+from trainyard.schema import SweepConfig
+from trainyard.sweeps.grid import Point
 
 Row = dict[str, Any]
 
-OUTCOME = ("state", "exit_code", "metric", "best", "step", "max_steps", "tokens_seen", "seconds")
+ENDED = ("finished", "failed", "pruned")
+"""States of points that the same command leaves alone."""
+
+_COPIED = ("exit_code", "step", "max_steps", "tokens_seen", "seconds")
+"""From a run's status.json to its row."""
 
 
-def row(point_name: str, settings: dict[str, str], run: RunDir, metric: str, maximize: bool, **known: Any) -> Row:
-    """One point: what it is, its state, and its metric at the end and at its best.
+class Results:
+    """Reads the directories of the points, and knows from this command or an earlier one what they cannot tell."""
 
-    Args:
-        known: what this command knows better than the run's status.json, as the state of a run that it has started.
-    """
-    status = run.read_status()
-    values = [line[metric] for line in _lines(run.metrics) if isinstance(line.get(metric), int | float)]
-    best = (max if maximize else min)(values, default=None)
-    outcome = {key: status.get(key) for key in OUTCOME} | {"metric": values[-1] if values else None, "best": best}
-    outcome["state"] = outcome["state"] or "pending"
-    return {"point": point_name, **settings, **outcome, **known, "run": str(run.path)}
+    def __init__(self, folder: Path, settings: SweepConfig):
+        self.folder, self.metric, self.maximize = folder, settings.metric, settings.maximize
+        self.earlier: list[Row] = read_json(folder / "results.json").get("points", [])
+        """Rows that an earlier command has left."""
+        self.known: dict[str, str] = {}
+        """States that this command has seen or brought about, by the points' names."""
 
+    def run_dir(self, point: Point) -> RunDir:
+        return RunDir(self.folder / point.name)
 
-def write(folder: Path, metric: str, maximize: bool, rows: Sequence[Row]) -> None:
-    """Replaces both files, each in one step."""
-    write_json(folder / "results.json", {"metric": metric, "maximize": maximize, "points": list(rows)})
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for each in rows for key in each))
-    table = csv.DictWriter(text, [metric if key == "metric" else key for key in columns])
-    table.writeheader()
-    table.writerows({metric if key == "metric" else key: value for key, value in each.items()} for each in rows)
-    staging = folder / ".results.csv"
-    staging.write_text(text.getvalue(), encoding="utf-8")
-    staging.replace(folder / "results.csv")
+    def state(self, point: Point) -> str:
+        """pending, running, interrupted, preempted, finished, failed, or pruned."""
+        if point.name in self.known:
+            return self.known[point.name]
+        before = {row["point"]: row["state"] for row in self.earlier}.get(point.name)
+        state = str(self.run_dir(point).read_status().get("state", "pending"))
+        if state in ("running", "preparing"):  # it was killed: the sweep is this command's
+            return "interrupted"
+        only_sweep_knows = (state, before) in (("preempted", "pruned"), ("pending", "failed"))
+        return str(before) if only_sweep_knows else state
 
+    def curve(self, point: Point) -> dict[int, float]:
+        """The metric by step, as far as it is written down."""
+        return {line["step"]: line[self.metric] for line in _lines(self.run_dir(point).metrics) if self.metric in line}
 
-def ranked(rows: Iterable[Row], maximize: bool) -> list[Row]:
-    """Finished points, the best first."""
-    finished = [each for each in rows if each["state"] == "finished" and each["metric"] is not None]
-    return sorted(finished, key=lambda each: each["metric"], reverse=maximize)
+    def row(self, point: Point) -> Row:
+        """What a point is, its state, and its metric at the end and at its best."""
+        status, values = self.run_dir(point).read_status(), list(self.curve(point).values())
+        best = (max if self.maximize else min)(values, default=None)
+        measured = {"metric": values[-1] if values else None, "best": best}
+        copied = {key: status.get(key) for key in _COPIED}
+        where = {"run": str(self.folder / point.name)}
+        return {"point": point.name, **point.settings, "state": self.state(point), **measured, **copied, **where}
+
+    def write(self, points: Sequence[Point]) -> None:
+        """Replaces both files, each in one step."""
+        rows = [self.row(point) for point in points]
+        write_json(self.folder / "results.json", {"metric": self.metric, "maximize": self.maximize, "points": rows})
+        text = io.StringIO()
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        table = csv.writer(text)
+        table.writerow([self.metric if key == "metric" else key for key in columns])
+        table.writerows([row.get(key) for key in columns] for row in rows)
+        staging = self.folder / ".results.csv"
+        staging.write_text(text.getvalue(), encoding="utf-8")
+        staging.replace(self.folder / "results.csv")
+
+    def best(self, points: Sequence[Point]) -> tuple[Point, float] | None:
+        """The finished point with the best metric at its end."""
+        rows = [(point, self.row(point)) for point in points]
+        finished = [(p, float(r["metric"])) for p, r in rows if r["state"] == "finished" and r["metric"] is not None]
+        return (max if self.maximize else min)(finished, key=lambda each: each[1], default=None)
 
 
 def _lines(metrics: Path) -> list[dict[str, Any]]:
     """Every line of metrics.jsonl that is whole."""
-    lines = []
     try:
         text = metrics.read_text(encoding="utf-8")
     except OSError:
         return []
+    lines = []
     for line in text.splitlines():
         try:
             lines.append(json.loads(line))

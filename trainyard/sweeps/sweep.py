@@ -1,23 +1,25 @@
 """A sweep from its request to its exit code: every point a run of its own, several at a time, begun or continued."""
 
+import importlib.util
 import os
 import shlex
 import signal
 import textwrap
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from trainyard.config import ConfigError, compose
 from trainyard.devices import Devices
-from trainyard.rundir import RunDir, read_json
+from trainyard.rundir import RunDir
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
 from trainyard.supervisor import FAILED, FINISHED, STOPPED, refuse, say
-from trainyard.sweeps import grid, results
-from trainyard.sweeps.grid import Point
+from trainyard.sweeps.grid import Grid, Point, Request
 from trainyard.sweeps.pool import Pool, command, slots
+from trainyard.sweeps.results import ENDED, Results
 
 POLL_S = 0.2
 WRITE_S = 5.0
@@ -30,34 +32,60 @@ STATES = {FINISHED: "finished", STOPPED: "preempted"}
 """By exit code; any other is a failure."""
 
 
+class Source(Protocol):
+    """Where the points come from: trainyard.sweeps.grid.Grid or trainyard.sweeps.search.Search."""
+
+    points: list[Point]
+
+    def examples(self) -> list[Point]: ...
+    def begin(self, wanted: Callable[[Point], bool]) -> None: ...
+    def next(self) -> Point | None: ...
+    def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None: ...
+    def falls_behind(self, point: Point, curve: dict[int, float]) -> bool: ...
+
+
 @dataclass
 class Sweep:
     """Holds the sweep's directory and keeps its results true."""
 
     stage: str
-    request: grid.Request
+    request: Request
     devices: Devices
     stop: StopSignals
-    codes: dict[str, int] = field(default_factory=dict)
-    """Exit codes of the points that this command has started, by name."""
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: there is no such search, or what it needs is missing.
+        """
         config = self.request.config
         self.settings = config.sweep
         outputs = Path(config.paths.outputs).expanduser().absolute()
         self.folder = RunDir(outputs / self.stage / "sweeps" / self.request.name)
-        self.points = list(grid.points(self.request))
         each = slots(self.devices, config.launch.num_devices or self.devices.count, config.launch.devices_per_job)
         self.pool = Pool(self.stage, self.request.name, each, self.folder.path / "logs")
-        self.failed_before = {
-            row["point"]
-            for row in read_json(self.folder.path / "results.json").get("points", [])
-            if row["state"] == "failed"
-        }
+        self.results = Results(self.folder.path, self.settings)
+        self.source = self._source()
+
+    def _source(self) -> Source:
+        search = self.settings.search
+        if search == "grid":
+            return Grid(self.request)
+        if search != "tpe":
+            raise ConfigError([f"sweep.search={search}: must be grid or tpe"])
+        if importlib.util.find_spec("optuna") is None:
+            raise ConfigError(["sweep.search=tpe: needs Optuna; install it with pip install 'trainyard[optuna]'"])
+        if "SLURM_ARRAY_TASK_ID" in os.environ:
+            raise ConfigError(
+                ["sweep.search=tpe: each point follows from others, so no job array can do it; submit one"]
+            )
+        from trainyard.sweeps.search import Search
+
+        return Search(self.request, self.results.earlier)
 
     def run(self, check: Check) -> int:
-        """Every point that has not finished; those that failed before only when they are to be tried again."""
-        task, last = os.environ.get("SLURM_ARRAY_TASK_ID"), len(self.points) - 1
+        """Every point that has not ended; those that failed before only when they are to be tried again."""
+        task, last = os.environ.get("SLURM_ARRAY_TASK_ID"), len(self.source.points) - 1
         problems = self._problems(check)
         if task is not None and int(task) > last:
             problems.append(f"SLURM_ARRAY_TASK_ID={task}: the points are 0 to {last}; submit with --array=0-{last}")
@@ -66,18 +94,18 @@ class Sweep:
         if task is None and not self.folder.acquire():
             return refuse([f"sweep.name={self.request.name}: the sweep is alive, {self.folder.holder()}"])
         self.pool.logs.mkdir(parents=True, exist_ok=True)
-        points = self.points if task is None else [self.points[int(task)]]
-        waiting = [point for point in points if self._is_wanted(point)]
-        total, at_once = len(points), min(len(waiting), len(self.pool.slots))
-        say(f"sweep {self.request.name}: {total} points, {len(waiting)} to do, {at_once} at a time")
-        self._follow(waiting)
-        self._write()
-        return self._conclude(points)
+        mine = self.source.points if task is None else [self.source.points[int(task)]]
+        self.source.begin(lambda point: point in mine and self._is_wanted(point))
+        say(f"sweep {self.request.name}: {len(self.pool.slots)} at a time, in {self.folder.path}")
+        self._follow()
+        self.results.write(self.source.points)
+        return self._conclude(mine)
 
     def _problems(self, check: Check) -> list[str]:
         """Of all points together, before the first is started; what is wrong with every point is named once."""
         found: dict[str, list[str]] = {}
-        for point in self.points:
+        examples = self.source.examples()
+        for point in examples:
             try:
                 overrides = command(self.stage, self.request.name, point, self.pool.slots[0].devices)[3:]
                 problems = check(compose(self.stage, overrides), overrides)
@@ -86,83 +114,79 @@ class Sweep:
             for problem in problems:
                 found.setdefault(problem, []).append(point.name)
         return [
-            problem if len(names) == len(self.points) else f"{problem} (in {len(names)} points, as {names[0]})"
+            problem if len(names) == len(examples) else f"{problem} (in {len(names)} points, as {names[0]})"
             for problem, names in found.items()
         ]
 
-    def _follow(self, waiting: list[Point]) -> None:
+    def _is_wanted(self, point: Point) -> bool:
+        state = self.results.state(point)
+        again = self.request.config.run.resume == "never" or (state == "failed" and self.settings.retry_failed)
+        return again or state not in ENDED
+
+    def _follow(self) -> None:
         """Until nothing waits or runs; a stop is passed on to what runs, and nothing more is started."""
-        stops, written = 0, time.monotonic()
-        while self.pool.running or (waiting and not self.stop.count):
-            while waiting and not self.pool.is_full and not self.stop.count:
-                self.pool.start(waiting.pop(0))
+        stops, written = 0, 0.0
+        while self._start() or self.pool.running:
             for point, code in self.pool.ended():
-                self.codes[point.name] = code
-                self._tell(point)
-                self._write()
+                self._note_end(point, code)
             while stops < self.stop.count:
                 stops += 1
                 self.pool.send(signal.SIGTERM)
             if time.monotonic() - written > WRITE_S:
-                self._write()
+                self._give_up_what_falls_behind()
+                self.results.write(self.source.points)
                 written = time.monotonic()
             time.sleep(POLL_S)
 
-    def _run_dir(self, point: Point) -> RunDir:
-        return RunDir(self.folder.path / point.name)
+    def _start(self) -> bool:
+        """Fills the free slots; False when there is nothing to start."""
+        started = False
+        while not self.pool.is_full and not self.stop.count and (point := self.source.next()):
+            self.pool.start(point)
+            self.results.known[point.name] = "running"
+            started = True
+        return started
 
-    def _is_wanted(self, point: Point) -> bool:
-        if self.request.config.run.resume == "never":
-            return True
-        state = self._state(point)
-        return state != "finished" and (state != "failed" or self.settings.retry_failed)
+    def _give_up_what_falls_behind(self) -> None:
+        for point, _ in self.pool.running.values():
+            known = self.results.known[point.name]
+            if known == "running" and self.source.falls_behind(point, self.results.curve(point)):
+                self.results.known[point.name] = "pruned"
+                self.pool.send(signal.SIGTERM, only=[point.name])
 
-    def _state(self, point: Point) -> str:
-        if point in [running for running, _ in self.pool.running.values()]:
-            return "running"
-        if point.name in self.codes:
-            return STATES.get(self.codes[point.name], "failed")
-        state = str(self._run_dir(point).read_status().get("state", "pending"))
-        if state in ("running", "preparing"):
-            return "interrupted"
-        return "failed" if state == "pending" and point.name in self.failed_before else state
-
-    def _rows(self) -> list[results.Row]:
-        metric, maximize = self.settings.metric, self.settings.maximize
-        return [
-            results.row(point.name, point.settings, self._run_dir(point), metric, maximize, state=self._state(point))
-            for point in self.points
-        ]
-
-    def _write(self) -> None:
-        results.write(self.folder.path, self.settings.metric, self.settings.maximize, self._rows())
-
-    def _tell(self, point: Point) -> None:
-        rows = self._rows()
-        (row,) = [row for row in rows if row["point"] == point.name]
-        ended = sum(row["state"] in ("finished", "failed") for row in rows)
+    def _note_end(self, point: Point, code: int) -> None:
+        gave_up = self.results.known[point.name] == "pruned" and code == STOPPED
+        if not gave_up:
+            self.results.known[point.name] = STATES.get(code, "failed")
+        row = self.results.row(point)
+        if row["state"] in ENDED:
+            self.source.tell(point, row["metric"] if row["state"] == "finished" else None, gave_up=gave_up)
+        self.results.write(self.source.points)
+        states = [self.results.state(each) for each in self.source.points]
+        ended = sum(state in ENDED for state in states)
         value = f", {self.settings.metric} {row['metric']:.4f}" if row["metric"] is not None else ""
         reason = f": {self._last_line(point)}" if row["state"] == "failed" else value
-        say(f"[{ended}/{len(rows)}] {point.name}: {row['state']}{reason}", wrong=row["state"] == "failed")
+        total = self.settings.trials if self.settings.search == "tpe" else len(states)
+        say(f"[{ended}/{total}] {point.name}: {row['state']}{reason}", wrong=row["state"] == "failed")
 
     def _last_line(self, point: Point) -> str:
         lines = (self.pool.logs / f"{point.name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
         return f"{textwrap.shorten(lines[-1] if lines else 'no message', 300)} (logs/{point.name}.log)"
 
     def _conclude(self, points: Sequence[Point]) -> int:
-        """What came of it, and the exit code: 0 only when every point has finished."""
-        states = {point.name: self._state(point) for point in points}
+        """What came of it, and the exit code: 0 only when every point has finished or was given up."""
+        states = {point.name: self.results.state(point) for point in points}
         failed = [name for name, state in states.items() if state == "failed"]
-        if best := results.ranked(self._rows(), self.settings.maximize):
-            say(f"best so far: {best[0]['point']}, {self.settings.metric} {best[0]['metric']:.4f}")
-            (point,) = [point for point in self.points if point.name == best[0]["point"]]
+        if best := self.results.best(self.source.points):
+            point, value = best
+            say(f"best so far: {point.name}, {self.settings.metric} {value:.4f}")
             say(f"  bash launch/{self.stage}.sh {shlex.join(point.overrides)}")
         say(f"results: {self.folder.path / 'results.csv'}")
-        if self.stop.count and any(state not in ("finished", "failed") for state in states.values()):
-            say(f"{self.stop.name}: the same command goes on with the sweep")
+        if not all(state in ENDED for state in states.values()):
+            say(f"{self.stop.name or 'stopped'}: the same command goes on with the sweep")
             return STOPPED
         if failed:
             again = "sweep.retry_failed=true tries them again"
             say(f"error: {len(failed)} of {len(states)} points failed: {'; '.join(failed)}; {again}", wrong=True)
             return FAILED
-        return FINISHED if all(state == "finished" for state in states.values()) else STOPPED
+        return FINISHED
