@@ -159,10 +159,8 @@ def keep_global_batch(config: Config, run: RunDir) -> None:
     before, trainer = load(run.config), config.trainer
     if before.launch.ranks == config.launch.ranks:
         return
-    total, unit = (
-        before.trainer.global_batch_size or 1,
-        config.launch.ranks * (trainer.per_device_train_batch_size or 1),
-    )
+    total = before.trainer.global_batch_size or 1
+    unit = config.launch.ranks * (trainer.per_device_train_batch_size or 1)
     trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
 
 

@@ -1,5 +1,6 @@
 """Faults done to real runs on two CPU ranks, and the same runs left undisturbed to compare with."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -41,8 +42,11 @@ class Live:
 
     def members(self, part: str) -> list[psutil.Process]:
         """The run's processes whose command line has a part, parents first."""
-        tree = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in tree if part in " ".join(process.cmdline())]
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                found += [process] * (part in " ".join(process.cmdline()))
+        return found
 
     def rank(self, number: int) -> int:
         return int((self.run / "logs" / f"rank-{number}.pid").read_text().split()[1])
