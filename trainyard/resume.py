@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import checkpoint, zero
-from trainyard.runconfig import load
+from trainyard.runconfig import load, redact
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 
@@ -73,7 +73,7 @@ def load_beside(named: Path) -> Config | None:
 
 def drift(before: Config, now: Config) -> list[str]:
     """One message for every setting under EXACT that differs, old and new."""
-    old, new = (_flat(asdict(config)) for config in (before, now))
+    old, new = (_flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
     derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
     passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
     return [

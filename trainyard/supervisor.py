@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainyard import checkpoint, launcher, report, resume
+from trainyard import checkpoint, compile_locks, launcher, preparation, report, resume
 from trainyard.attempt import POLL_S, Attempt
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
@@ -92,8 +92,8 @@ class Supervisor:
         request = data_request(self.config)
         prepared = find(request)
         if prepared is None:
-            arguments = [sys.executable, "-m", "trainyard", "prepare", self.config.stage, *self.overrides]
             env = launcher.environment(self.config, self.devices) | {"TOKENIZERS_PARALLELISM": "true"}
+            arguments, env = preparation.child(self.config.stage, self.overrides, env)
             child = subprocess.Popen(arguments, env=env, stdout=subprocess.PIPE, start_new_session=True)
             while child.poll() is None:
                 if self.stop.count:
@@ -130,6 +130,8 @@ class Supervisor:
                 say(f"resuming from {start.name}")
             attempt = Attempt(config, self.devices, run_dir, start, self.stop, say)
             attempt.clear()
+            for text in compile_locks.remove_dead(compile_locks.builds()):
+                say(text)
             lead = {"leader": run_dir.holder(), "attempt": next(launches)}
             write_json(run_dir.lead, lead | {"checkpoint": str(start) if start else None})
             attempt.follow(self._note_progress)
