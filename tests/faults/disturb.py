@@ -44,7 +44,7 @@ class Live:
     def members(self, part: str) -> list[psutil.Process]:
         """The run's processes whose command line has a part, parents first."""
         tree = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in tree if part in " ".join(process.cmdline())]
+        return [process for process in tree if part in " ".join(command_line(process))]
 
     def rank(self, number: int) -> int:
         return int((self.run / "logs" / f"rank-{number}.pid").read_text().split()[1])
@@ -143,6 +143,14 @@ class Warm:
             time.sleep(0.05)
         said = [output.with_suffix(end).read_text() for end in (".out", ".err")]
         return Finished(int(code), *said, time.monotonic() - started, self.outputs / stage / name)
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Empty when it has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 def _is_dead(process: psutil.Process) -> bool:

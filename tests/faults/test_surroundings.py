@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Finished, Pretrain
-from disturb import SLOW, Faults, Live, Warm, assert_same_run, leftovers, mounted
+from disturb import SLOW, Faults, Live, Warm, assert_same_run, command_line, leftovers, mounted
 
 from trainyard import compile_locks
 from trainyard.runconfig import load
@@ -164,10 +164,8 @@ def command_lines(live: Live) -> Iterator[str]:
     command = psutil.Process(live.process.pid)
     while live.process.poll() is None:
         with contextlib.suppress(psutil.Error):
-            for child in command.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if child.cmdline() != command.cmdline():
-                        yield " ".join(child.cmdline())
+            own = command.cmdline()
+            yield from (" ".join(line) for line in map(command_line, live.members("")) if line != own)
         time.sleep(0.01)
 
 
