@@ -83,6 +83,7 @@ def test_missing_paths_are_named(tmp_path: Path) -> None:
     assert "No such file" in only(tmp_path, "deepspeed.config=/nowhere.json")
 
 
+@pytest.mark.faults(case="17", fault="launch.master_port in use")
 def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as held:
         held.bind(("", 0))
@@ -153,6 +154,12 @@ def test_drift_lists_old_and_new(tmp_path: Path) -> None:
     assert messages[0].startswith("run.seed: the run has 42, this command 7.")
     assert messages[1].startswith("model.hidden_size: the run has")
     assert resume.drift(before, resolved(tmp_path)) == []
+
+
+def test_a_secret_that_was_not_written_down_is_no_drift(tmp_path: Path) -> None:
+    now = resolved(tmp_path, "++data.template_variables.api_key=sk-1")
+    runconfig.save(now, tmp_path / "config.yaml")
+    assert resume.drift(runconfig.load(tmp_path / "config.yaml"), now) == []
 
 
 def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
