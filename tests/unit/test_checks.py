@@ -156,12 +156,6 @@ def test_drift_lists_old_and_new(tmp_path: Path) -> None:
     assert resume.drift(before, resolved(tmp_path)) == []
 
 
-def test_a_secret_that_was_not_written_down_is_no_drift(tmp_path: Path) -> None:
-    now = resolved(tmp_path, "++data.template_variables.api_key=sk-1")
-    runconfig.save(now, tmp_path / "config.yaml")
-    assert resume.drift(runconfig.load(tmp_path / "config.yaml"), now) == []
-
-
 def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
     assert default_name([]) == "default"
     assert default_name(["paths.outputs=x", "launch.num_devices=1", "tracking=none", "run.resume=never"]) == "default"
