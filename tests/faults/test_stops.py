@@ -88,12 +88,14 @@ def test_the_weights_are_those_of_the_recorded_step(faults: Faults, moment: str,
 
 
 @pytest.mark.slow
-@pytest.mark.faults(case="6", fault="SIGTERM in a backward pass, just after an update: ZeRO-2, accumulation 4")
-def test_a_stop_between_the_backward_pass_and_the_end_of_a_step(warm: Warm, corpus: Path) -> None:
+@pytest.mark.faults(
+    case="6", fault="SIGTERM in a forward and a backward pass, just after an update: ZeRO-2, accumulation 4"
+)
+def test_a_stop_within_a_step_comes_into_force_at_its_end(warm: Warm, corpus: Path) -> None:
     """DeepSpeed steps its optimizer inside of the last backward pass: weights and recorded step must agree."""
     settings = ["trainer.per_device_train_batch_size=1", "trainer.logging_steps=3"]
     undisturbed = warm("accumulated", corpus, *settings)
-    for moment in ("stop-in-backward 0 7", "stop-after-update 1 7"):
+    for moment in ("stop-in-forward 1 7", "stop-in-backward 0 7", "stop-after-update 1 7"):
         name = moment.replace(" ", "-")
         stopped = warm(name, corpus, *settings, fault=moment)
         assert stopped.code == 75, stopped.stdout + stopped.stderr
