@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard import checkpoint, zero
-from trainyard.runconfig import load
+from trainyard.runconfig import load, redact
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 
@@ -108,7 +108,7 @@ def allowed(config: Config, run: RunDir) -> list[Change]:
 
 def changes(before: Config, now: Config) -> list[Change]:
     """Every setting under EXACT that differs."""
-    old, new = (_flat(asdict(config)) for config in (before, now))
+    old, new = (_flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
     derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
     passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
     names = [name for name in {**old, **new} if name.startswith(EXACT) and name not in passed_over]
