@@ -63,7 +63,8 @@ class Finished:
     def weights(self) -> dict[str, Any]:
         from safetensors.torch import load_file
 
-        return load_file(self.run / "model" / "model.safetensors")
+        (file,) = (self.run / "model").glob("*.safetensors")  # the model's or its adapter's
+        return load_file(file)
 
 
 def make_documents(count: int = 60, seed: int = 0) -> list[str]:
@@ -112,11 +113,14 @@ def clean_env(**extra: str) -> dict[str, str]:
 Pretrain = Callable[..., Finished]
 
 
-def command(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str = "pretrain") -> list[str]:
+def settings(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str = "pretrain") -> list[str]:
     form = {"pretrain": "jsonl", "sft": "alpaca"}[stage]
     source = f"data.sources=[{{path: '{corpus}', format: {form}}}]"
-    where = [f"paths.outputs={outputs}", f"run.name={name}"]
-    return ["bash", str(ROOT / "launch" / f"{stage}.sh"), *where, *TINY, source, *overrides]
+    return [f"paths.outputs={outputs}", f"run.name={name}", *TINY, source, *overrides]
+
+
+def command(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str = "pretrain") -> list[str]:
+    return ["bash", str(ROOT / "launch" / f"{stage}.sh"), *settings(outputs, name, corpus, *overrides, stage=stage)]
 
 
 def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[str]:
@@ -212,6 +216,15 @@ def faults(outputs: Path, corpus: Path, pretrain: Pretrain) -> Any:
     from disturb import Faults
 
     return Faults(outputs, corpus, pretrain)
+
+
+@pytest.fixture(scope="session")
+def warm(outputs: Path) -> Iterator[Any]:
+    """See tests/faults/warm.py."""
+    from disturb import Warm
+
+    with Warm(outputs) as ready:
+        yield ready
 
 
 @pytest.fixture

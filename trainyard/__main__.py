@@ -1,6 +1,8 @@
 """python -m trainyard VERB ...: what can be done beside training."""
 
 import argparse
+import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -51,6 +53,8 @@ def main() -> int:
 
 def _guarded(arguments: argparse.Namespace) -> int:
     run: Callable[..., int] = arguments.run
+    if arguments.stage:
+        arguments.overrides = [*arguments.overrides, *json.loads(os.environ.pop(preparation.OVERRIDES, "[]"))]
     try:
         return run(_config(arguments.stage, arguments.overrides), arguments) if arguments.stage else run(arguments)
     except (ConfigError, DataError) as error:

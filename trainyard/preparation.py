@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -31,6 +31,10 @@ it is; conversations are rendered by one."""
 
 MOST_PROCESSES = 16
 """By default: each takes half a gigabyte of memory."""
+
+
+OVERRIDES = "TRAINYARD_OVERRIDES"
+"""Variable with further overrides, as a JSON list: what stands on a command line, everybody on the machine can read."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -125,11 +129,11 @@ def _helpers(request: Request, overrides: list[str], share: Share | None, proces
     """Further processes that take parts of the same work and end with this one."""
     cores = len(os.sched_getaffinity(0))
     processes = processes or worthwhile(request, cores)
-    command = [sys.executable, "-m", "trainyard", "prepare", request.stage, *overrides, "--helper"]
-    command += ["--shard", f"{share.index}/{share.count}"] if share else []
-    threads = str(max(1, cores // processes))
-    env = os.environ | {"RAYON_NUM_THREADS": threads}
-    helpers = [subprocess.Popen(command, env=env, preexec_fn=_end_with_parent) for _ in range(processes - 1)]
+    options = ["--helper", *(["--shard", f"{share.index}/{share.count}"] if share else [])]
+    command, env = child(request.stage, overrides, os.environ | {"RAYON_NUM_THREADS": str(max(1, cores // processes))})
+    helpers = [
+        subprocess.Popen([*command, *options], env=env, preexec_fn=_end_with_parent) for _ in range(processes - 1)
+    ]
     try:
         yield
     finally:
@@ -137,6 +141,11 @@ def _helpers(request: Request, overrides: list[str], share: Share | None, proces
             helper.terminate()
         for helper in helpers:
             helper.wait()
+
+
+def child(stage: str, overrides: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a process that prepares, or helps to."""
+    return [sys.executable, "-m", "trainyard", "prepare", stage], {**env, OVERRIDES: json.dumps(list(overrides))}
 
 
 def worthwhile(request: Request, cores: int) -> int:

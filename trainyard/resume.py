@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard import checkpoint, zero
-from trainyard.runconfig import load
+from trainyard.runconfig import load, redact
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 
@@ -108,7 +108,7 @@ def allowed(config: Config, run: RunDir) -> list[Change]:
 
 def changes(before: Config, now: Config) -> list[Change]:
     """Every setting under EXACT that differs."""
-    old, new = (_flat(asdict(config)) for config in (before, now))
+    old, new = (_flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
     derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
     passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
     names = [name for name in {**old, **new} if name.startswith(EXACT) and name not in passed_over]
@@ -159,10 +159,8 @@ def keep_global_batch(config: Config, run: RunDir) -> None:
     before, trainer = load(run.config), config.trainer
     if before.launch.ranks == config.launch.ranks:
         return
-    total, unit = (
-        before.trainer.global_batch_size or 1,
-        config.launch.ranks * (trainer.per_device_train_batch_size or 1),
-    )
+    total = before.trainer.global_batch_size or 1
+    unit = config.launch.ranks * (trainer.per_device_train_batch_size or 1)
     trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from trainyard import checkpoint, launcher, report, resume
+from trainyard import checkpoint, compile_locks, launcher, preparation, report, resume
 from trainyard.attempt import POLL_S, Attempt
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
@@ -93,7 +93,7 @@ class Supervisor:
         request = data_request(self.config)
         prepared = find(request)
         if prepared is None:
-            child = self._helper("trainyard", "prepare", self.config.stage, *self.overrides)
+            child = self._helper(*preparation.child(self.config.stage, self.overrides, self._helper_env()))
             if self.stop.count:
                 return self._end("preempted", STOPPED, f"{self.stop.name} during preparation; {self._again()}")
             if child.returncode:
@@ -104,16 +104,19 @@ class Supervisor:
             prepared = Prepared(Path(result["prepared"]), result["tokenizer"])
         return prepared
 
-    def _helper(self, *arguments: str, errors: IO[str] | None = None) -> subprocess.Popen[bytes]:
-        """Runs a module of ours until it ends, or until this run is to stop; its standard output can be read then."""
-        command = [sys.executable, "-m", *arguments]
-        env = launcher.environment(self.config, self.devices) | {"TOKENIZERS_PARALLELISM": "true"}
+    def _helper(
+        self, command: Sequence[str], env: dict[str, str], errors: IO[str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Runs a command of ours until it ends, or until this run is to stop; its standard output can be read then."""
         child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
         while child.poll() is None:
             if self.stop.count:
                 child.terminate()
             time.sleep(POLL_S / 4)
         return child
+
+    def _helper_env(self) -> dict[str, str]:
+        return launcher.environment(self.config, self.devices) | {"TOKENIZERS_PARALLELISM": "true"}
 
     def _train(self, prepared: Prepared) -> int:
         config, run_dir = self.config, self.run_dir
@@ -159,6 +162,8 @@ class Supervisor:
                 return loadable
             attempt = Attempt(self.config, self.devices, self.run_dir, loadable, self.stop, say)
             attempt.clear()
+            for text in compile_locks.remove_dead(compile_locks.builds()):
+                say(text)
             lead = {"leader": self.run_dir.holder(), "attempt": number}
             write_json(self.run_dir.lead, lead | {"checkpoint": str(loadable) if loadable else None})
             attempt.follow(self._note_progress)
@@ -187,8 +192,9 @@ class Supervisor:
             return self._end("failed", FAILED, problem)
         log = self.run_dir.logs / "conversion.log"
         with log.open("w", encoding="utf-8") as stream:
-            arguments = [str(start), str(target), *(["--fp16"] if self.config.trainer.fp16 else [])]
-            child = self._helper("trainyard.conversion", *arguments, errors=stream)
+            command = [sys.executable, "-m", "trainyard.conversion", str(start), str(target)]
+            command += ["--fp16"] if self.config.trainer.fp16 else []
+            child = self._helper(command, self._helper_env(), errors=stream)
         if self.stop.count:
             return self._end("preempted", STOPPED, f"{self.stop.name} during the conversion; {self._again()}")
         if child.returncode:

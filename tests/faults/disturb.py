@@ -3,14 +3,16 @@
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 import torch
-from conftest import Finished, Pretrain, clean_env, command
+from conftest import ROOT, Finished, Pretrain, clean_env, command, settings
 
 INJECT = Path(__file__).parent / "inject"
 SLOW = "trainer.eval_steps=1"
@@ -42,7 +44,7 @@ class Live:
     def members(self, part: str) -> list[psutil.Process]:
         """The run's processes whose command line has a part, parents first."""
         tree = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in tree if part in " ".join(process.cmdline())]
+        return [process for process in tree if part in " ".join(command_line(process))]
 
     def rank(self, number: int) -> int:
         return int((self.run / "logs" / f"rank-{number}.pid").read_text().split()[1])
@@ -59,14 +61,26 @@ class Faults:
     corpus: Path
     pretrain: Pretrain
 
-    def start(self, name: str, *overrides: str, fault: str | None = None, once: bool = True, **variables: str) -> Live:
-        """Begins a run, with a fault injected into its ranks, which happens once in all or at every launch."""
+    def start(
+        self,
+        name: str,
+        *overrides: str,
+        fault: str | None = None,
+        once: bool = True,
+        inside: Sequence[str] = (),
+        **variables: str,
+    ) -> Live:
+        """Begins a run, with a fault injected into its ranks, which happens once in all or at every launch.
+
+        Args:
+            inside: a command that runs another one, as `unshare --mount`.
+        """
         env = dict(variables)
         if fault:
             env |= {"PYTHONPATH": str(INJECT), "FAULT": fault}
             env |= {"FAULT_ONCE": str(self.outputs / f"{name}.fault")} if once else {}
         process = subprocess.Popen(
-            command(self.outputs, name, self.corpus, *overrides), env=clean_env(**env), text=True,
+            [*inside, *command(self.outputs, name, self.corpus, *overrides)], env=clean_env(**env), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         return Live(process, self.outputs / "pretrain" / name)
@@ -74,6 +88,76 @@ class Faults:
     def again(self, name: str, *overrides: str) -> Finished:
         """The same command, undisturbed."""
         return self.pretrain(name, *overrides)
+
+
+def mounted(script: str) -> list[str]:
+    """Runs a command behind mounts that nobody else sees; the test is skipped where that is not allowed."""
+    inside = ["unshare", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+    tried = subprocess.run([*inside, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no mounts of its own here: {tried.stderr.strip()}")
+    return inside
+
+
+class Warm:
+    """Commands whose ranks have torch imported already; see tests/faults/warm.py."""
+
+    def __init__(self, outputs: Path):
+        self.outputs, self._number = outputs, 0
+
+    def __enter__(self) -> "Warm":
+        env = clean_env(DS_ACCELERATOR="cpu", OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(INJECT)])
+        self._process = subprocess.Popen(
+            [sys.executable, str(INJECT.parent / "warm.py")], env=env, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def __call__(
+        self, name: str, corpus: Path, *overrides: str, stage: str = "pretrain", fault: str = "", **variables: str
+    ) -> Finished:
+        """Runs a command to its end, with a fault injected into its ranks. No process of it must be left then."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._number += 1
+        output = self.outputs / f"warm-{self._number}"
+        request = {
+            "stage": stage,
+            "arguments": settings(self.outputs, name, corpus, *overrides, stage=stage),
+            "env": {"FAULT": fault, **variables},
+            "output": str(output),
+        }
+        started = time.monotonic()
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        code = self._process.stdout.readline()
+        if code == "ready\n":
+            code = self._process.stdout.readline()
+        deadline = time.monotonic() + 10
+        while left := [each for each in psutil.Process(self._process.pid).children(True) if not _is_dead(each)]:
+            assert time.monotonic() < deadline, f"{left} outlive the command"
+            time.sleep(0.05)
+        said = [output.with_suffix(end).read_text() for end in (".out", ".err")]
+        return Finished(int(code), *said, time.monotonic() - started, self.outputs / stage / name)
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Empty when it has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def leftovers(run: Path) -> list[str]:
@@ -93,7 +177,8 @@ def assert_same_run(one: Finished, other: Finished) -> None:
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
     assert one.series("loss") == other.series("loss")
-    assert [row["step"] for row in one.metrics] == [row["step"] for row in other.metrics]
+    steps = [[row["step"] for row in run.metrics if "loss" in row] for run in (one, other)]  # a stop saves in between
+    assert steps[0] == steps[1]
 
 
 def status(run: Path) -> dict[str, object]:

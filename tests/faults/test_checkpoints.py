@@ -1,10 +1,12 @@
 """Checkpoints that are damaged, cut off or have no room: what is left is told apart, and the run goes on from it."""
 
+import itertools
 import json
 import os
 import pickle
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Finished, clean_env
-from disturb import Faults, assert_same_run, leftovers
+from disturb import Faults, Warm, assert_same_run, leftovers
 
 from trainyard.checkpoint import MANIFEST, newest_good, verify, write_manifest
 
@@ -148,6 +150,29 @@ def test_a_save_that_is_cut_off_was_never_a_checkpoint(faults: Faults, zero2_run
     assert "checkpoint-10 is passed over: no manifest.json: the save did not finish" in resumed.stdout
     assert resumed.status["resumed_from"] == [5]
     assert_same_run(resumed, zero2_run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.faults(case="7", fault="SIGKILL of everything at every file write of a save, of either rank")
+def test_everything_killed_at_any_write_of_a_save(warm: Warm, corpus: Path, zero2_run: Finished) -> None:
+    """Each start is killed one write later than the one before it, until the save gets through."""
+    for rank, least in ((0, 15), (1, 4)):
+        name = f"killed-at-writes-of-{rank}"
+        for number in itertools.count(1):
+            done = warm(name, corpus, *SETTINGS, fault=f"kill-at-write {rank} 10", FAULT_WRITE=str(number))
+            if number > 1:
+                assert "checkpoint-10 is passed over: no manifest.json: the save did not finish" in done.stdout
+                assert "resuming from checkpoint-5" in done.stdout
+            if done.code == 0:
+                break
+            assert done.code == -signal.SIGKILL
+            good, passed_over = newest_good(done.run / "checkpoints")
+            assert good is not None and good.step == 5
+            assert [verdict.step for verdict in passed_over] == [10]
+        assert number > least, "fewer writes than files"
+        assert done.status["resumed_from"] == [5] * (number - 1)
+        assert_same_run(done, zero2_run)
 
 
 @pytest.fixture

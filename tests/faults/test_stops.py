@@ -3,10 +3,11 @@
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import Finished
-from disturb import SLOW, Faults, Live, assert_same_run, leftovers
+from disturb import SLOW, Faults, Live, Warm, assert_same_run, leftovers
 
 from trainyard.checkpoint import verify
 
@@ -84,6 +85,25 @@ def test_the_weights_are_those_of_the_recorded_step(faults: Faults, moment: str,
     resumed = faults.again(name, *settings)
     assert resumed.status["resumed_from"] == [step]
     assert_same_run(resumed, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.faults(
+    case="6", fault="SIGTERM in a forward and a backward pass, just after an update: ZeRO-2, accumulation 4"
+)
+def test_a_stop_within_a_step_comes_into_force_at_its_end(warm: Warm, corpus: Path) -> None:
+    """DeepSpeed steps its optimizer inside of the last backward pass: weights and recorded step must agree."""
+    settings = ["trainer.per_device_train_batch_size=1", "trainer.logging_steps=3"]
+    undisturbed = warm("accumulated", corpus, *settings)
+    for moment in ("stop-in-forward 1 7", "stop-in-backward 0 7", "stop-after-update 1 7"):
+        name = moment.replace(" ", "-")
+        stopped = warm(name, corpus, *settings, fault=moment)
+        assert stopped.code == 75, stopped.stdout + stopped.stderr
+        assert (stopped.status["state"], stopped.status["step"]) == ("preempted", 8)
+        assert verify(stopped.run / "checkpoints" / "checkpoint-8") is None
+        resumed = warm(name, corpus, *settings)
+        assert resumed.status["resumed_from"] == [8]
+        assert_same_run(resumed, undisturbed)
 
 
 @pytest.mark.parametrize("moment", ["starting", pytest.param("preparing", marks=pytest.mark.slow)])

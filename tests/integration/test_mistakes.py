@@ -35,6 +35,7 @@ def test_all_mistakes_at_once_and_nothing_touched(pretrain: Pretrain, outputs: P
     assert sorted(outputs.rglob("*")) == before
 
 
+@pytest.mark.faults(case="21", fault="a command on the directory of a run that is alive")
 def test_a_run_that_is_alive_is_not_disturbed(pretrain: Pretrain, outputs: Path) -> None:
     run = RunDir(outputs / "pretrain" / "busy")
     assert run.acquire()

@@ -1,8 +1,10 @@
 """Which rank reads what and when: micro batches out of the global order, from any step on, at the same cost."""
 
+import errno
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -144,10 +146,36 @@ def eval_loader(
 
 def _loader(dataset: TokenDataset, collator: Collator, batches: Any, seed: int, options: dict[str, Any]) -> Any:
     # With a generator of its own the loader draws nothing from the global one, whose state a checkpoint restores.
-    return StatefulDataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,
         collate_fn=collator,
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_send_by_value,
         **options,
     )
+
+
+class _Loader(StatefulDataLoader):
+    def __iter__(self) -> Any:
+        """
+        Raises:
+            OSError: data workers cannot be started, with the reason.
+        """
+        try:
+            return super().__iter__()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            reason = (
+                f"/dev/shm is full, and trainer.dataloader_num_workers={self.num_workers} needs some bytes there for "
+                f"locks: delete what nobody uses, give a container more (docker run --shm-size), or set it to 0"
+            )
+            raise OSError(error.errno, reason) from error
+
+
+def _send_by_value(worker: int) -> None:
+    """In a data worker: batches go through a pipe, not through /dev/shm, which is PyTorch's way. When that is full a
+    worker loses its batch and says nothing to the rank, which waits for ever.
+    """
+    ForkingPickler.register(torch.Tensor, lambda tensor: (torch.from_numpy, (tensor.numpy(),)))

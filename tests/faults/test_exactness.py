@@ -1,0 +1,123 @@
+"""A run that is stopped and resumed, however often and wherever, is the run that was never stopped: bit for bit."""
+
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, Finished, make_documents
+from disturb import Warm, assert_same_run
+
+from trainyard.checkpoint import verify
+
+SAMPLES, PER_STEP = 24, 8
+"""Of each corpus, one sequence each; and sequences of a step. An epoch is three steps, the run three epochs."""
+
+STOPS = {"in an epoch": [4], "at two epochs' ends": [3, 6], "five times": [1, 2, 4, 6, 8]}
+
+ROWS = [
+    # what        sharding  stopped                 data workers
+    ("pretrain", "none", "in an epoch", 2),
+    ("pretrain", "zero2", "five times", 0),
+    ("pretrain", "zero3", "at two epochs' ends", 2),
+    ("sft", "none", "at two epochs' ends", 0),
+    ("sft", "zero2", "in an epoch", 2),
+    ("sft", "zero3", "five times", 0),
+    ("sft lora", "none", "five times", 2),
+    ("sft lora", "zero2", "at two epochs' ends", 0),
+    ("sft lora", "zero3", "in an epoch", 0),
+]
+"""Every pair of values in two columns occurs."""
+REPRESENTATIVE = 2
+
+
+def test_every_pair_of_values_occurs() -> None:
+    for one, other in itertools.combinations(range(4), 2):
+        values = [{row[column] for row in ROWS} for column in (one, other)]
+        pairs = {(row[one], row[other]) for row in ROWS}
+        assert pairs == set(itertools.product(*values))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny pretrained model and a corpus of SAMPLES short documents for each stage."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from trainyard.data import tokenizer as tokenizers
+
+    directory = tmp_path_factory.mktemp("exact")
+    tokenizers.train(iter(make_documents()), 400, directory / "model")
+    size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 128}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "attention_dropout": 0.1}
+    vocab_size = len(tokenizers.load(str(directory / "model")))
+    LlamaForCausalLM(LlamaConfig(vocab_size=vocab_size, **size, **heads)).save_pretrained(directory / "model")
+    texts = [f"{number} {text[:40]}" for number, text in enumerate(make_documents(SAMPLES))]
+    for stage, rows in (
+        ("pretrain", [{"text": text} for text in texts]),
+        ("sft", [{"instruction": f"say {number}", "output": text} for number, text in enumerate(texts)]),
+    ):
+        (directory / f"{stage}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return directory
+
+
+class Command:
+    """One row's command, undisturbed or stopped at a step."""
+
+    def __init__(self, warm: Warm, base: Path, what: str, sharding: str):
+        self.warm, (self.stage, *lora) = warm, what.split()
+        self.corpus = base / f"{self.stage}.jsonl"
+        self.seen = base / f"{what}-{sharding}-seen"
+        shape = [f"{item.partition('=')[0]}=null" for item in TINY if item.startswith("model.")]
+        self.settings = [
+            f"model.path={base / 'model'}", *shape, f"deepspeed={sharding}", *(f"peft={name}" for name in lora),
+            "data.packing=padded", "data.eval_fraction=0", "trainer.num_train_epochs=3", "trainer.max_steps=-1",
+            "trainer.save_steps=100", "tracking=none",
+        ]  # fmt: skip
+
+    def __call__(self, name: str, workers: int = 0, stop_at: int | None = None) -> Finished:
+        fault = "record 0 0" if stop_at is None else f"record 0 0;stop-in-forward 1 {stop_at - 1}"
+        seen = self.seen.with_name(f"{name}-seen")
+        setting = f"trainer.dataloader_num_workers={workers}"
+        return self.warm(
+            name, self.corpus, *self.settings, setting, stage=self.stage, fault=fault, FAULT_SEEN=str(seen)
+        )
+
+    def order(self, name: str) -> list[str]:
+        """What each rank has trained on in which step; the ranks write at once, so their lines are sorted apart."""
+        lines = self.seen.with_name(f"{name}-seen").read_text().splitlines()
+        return [line for rank in "01" for line in lines if line.startswith(rank)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[tuple[str, str], Finished]:
+    """Those that are there already; with or without data workers they are the same."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("what", "sharding", "stopped", "workers"),
+    [pytest.param(*row, marks=[] if i == REPRESENTATIVE else pytest.mark.slow) for i, row in enumerate(ROWS)],
+)
+@pytest.mark.faults(case="1, 2", fault="stopped in and between epochs, up to five times: DDP, ZeRO-2, ZeRO-3, LoRA")
+def test_stops_leave_no_trace(
+    warm: Warm, base: Path, undisturbed: dict[Any, Finished], what: str, sharding: str, stopped: str, workers: int
+) -> None:
+    command = Command(warm, base, what, sharding)
+    key = f"{what}-{sharding}".replace(" ", "-")
+    if (what, sharding) not in undisturbed:
+        undisturbed[what, sharding] = command(f"{key}-undisturbed")
+    name = f"{key}-stopped"
+    for step in STOPS[stopped]:
+        done = command(name, workers, stop_at=step)
+        assert done.code == 75, done.stdout + done.stderr
+        assert (done.status["state"], done.status["step"]) == ("preempted", step)
+        assert verify(done.run / "checkpoints" / f"checkpoint-{step}") is None
+    done = command(name, workers)
+    assert_same_run(done, undisturbed[what, sharding])
+    assert done.status["resumed_from"] == STOPS[stopped]
+    order = command.order(name)
+    assert order == command.order(f"{key}-undisturbed")
+    epochs = [Counter(line.split()[2] for line in order if int(line.split()[1]) // 3 == epoch) for epoch in range(3)]
+    assert all(set(epoch.values()) == {1} and len(epoch) == SAMPLES for epoch in epochs)

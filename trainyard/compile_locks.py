@@ -1,0 +1,63 @@
+"""Locks that builds of PyTorch extensions leave behind when they are killed. DeepSpeed builds parts of itself so."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+ONE_MACHINE = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmpfs", "xfs", "zfs")
+"""File systems on which no other machine can hold a lock."""
+
+
+def builds() -> Path:
+    """Where torch.utils.cpp_extension builds, told without importing it."""
+    given, cache = os.environ.get("TORCH_EXTENSIONS_DIR"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(given or f"{cache}/torch_extensions").expanduser()
+
+
+def remove_dead(directory: Path) -> Iterator[str]:
+    """Removes locks below a directory of builds that nobody holds any more, and says so of each; names the others.
+
+    PyTorch waits for such a file for ever, silently. Whoever makes it keeps it open as long as the build lasts
+    (torch.utils.file_baton), so one that no process has open was left behind. That is certain on this machine alone:
+    where machines share the file system, a lock is named and stays. A container that shares nothing but this directory
+    counts as this machine, and is not seen.
+    """
+    for lock in sorted([*directory.glob("*/lock"), *directory.glob("*/*/lock")]):
+        extension, holder, kind = lock.parent.name, _holder(lock), _file_system(lock)
+        if holder is not None:
+            yield f"{lock}: process {holder} is building {extension}; ranks that need it wait for that"
+        elif kind in ONE_MACHINE:
+            lock.unlink(missing_ok=True)
+            yield f"{lock}: removed; a build of {extension} was killed and left it, and ranks would wait for ever"
+        else:
+            yield (
+                f"{lock}: no process here holds it, but one on another machine may ({kind} is shared): "
+                f"delete it if none builds {extension}, ranks that need it would wait for ever"
+            )
+
+
+def _holder(file: Path) -> int | None:
+    """A process that has a file open."""
+    wanted = file.resolve()
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):  # it has ended, or is another user's, who does not build here
+            if any(_opened(each) == wanted for each in Path(f"/proc/{process.pid}/fd").iterdir()):
+                return process.pid
+    return None
+
+
+def _opened(descriptor: Path) -> Path | None:
+    try:
+        return descriptor.readlink()
+    except OSError:  # closed meanwhile
+        return None
+
+
+def _file_system(file: Path) -> str:
+    """The kind of file system on which a file lies."""
+    place = file.resolve()
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if place.is_relative_to(mount.mountpoint)]
+    return max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else "unknown"
