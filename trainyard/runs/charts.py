@@ -1,0 +1,174 @@
+"""Charts of runs, as PNG: curves over steps and tokens, and a metric over what was swept. Alone in using matplotlib."""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from trainyard.runs.history import Run, is_number
+from trainyard.runs.settings import shown, swept
+from trainyard.runs.tables import figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Those of Okabe and Ito that can be told apart by everyone, without the yellow, which is lost on white."""
+
+STYLES = ("-", "--", ":", "-.")
+WIDE_RANGE = 30
+"""Values that span more than this factor are drawn over their logarithm."""
+
+MOST_POINTS = 2000
+"""Points of one curve that are drawn."""
+
+DPI = 130
+
+
+def curves(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes:
+    """A metric over steps and over tokens, a line for each run; behind the held-out loss, thin, the training loss."""
+    picture = Figure(figsize=(12, 5.2 + 0.22 * math.ceil(len(runs) / 3)), layout="constrained")
+    axes: list[Axes] = list(picture.subplots(1, 2, sharey=True))
+    best = _best(runs, metric, maximize)
+    for axis, name, label in zip(axes, ("step", "tokens_seen"), ("optimizer step", "tokens"), strict=True):
+        for number, run in enumerate(runs):
+            look = _look(number, len(runs))
+            if metric == "eval_loss":
+                axis.plot(*_points(run, name, "loss"), color=look["color"], linewidth=0.8, alpha=0.35)
+            x, y = _points(run, name, metric)
+            marker = "o" if len(x) <= 30 else None
+            width = 2.8 - 1.4 * number / len(runs)  # of curves that coincide the lower one is seen
+            axis.plot(x, y, **look, linewidth=width, marker=marker, markersize=3.5, label=_label(run))
+            if run is best and x:
+                at = (max if maximize else min)(range(len(y)), key=y.__getitem__)
+                _mark_best(axis, x[at], y[at])
+        axis.set_xlabel(label)
+        _finish(axis)
+    axes[0].xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes[0].set_ylabel("loss" if metric == "eval_loss" else metric)
+    axes[1].xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+    _keep_diverged_outside(axes[0], runs, metric)
+    behind = " (thin: the training loss)" if metric == "eval_loss" else ""
+    picture.suptitle(f"{metric}{behind}", fontsize=12)
+    handles, labels = axes[0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    columns = max(1, min(3, 150 // max(map(len, unique))))
+    picture.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    return _png(picture)
+
+
+def over_settings(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes | None:
+    """What came of each run over each swept setting, a panel for each; None when nothing was swept or measured."""
+    settings = swept(runs)
+    outcomes = [run.outcome(metric, maximize=maximize) for run in runs]
+    known = [number for number, outcome in enumerate(outcomes) if outcome is not None and math.isfinite(outcome)]
+    if not settings or not known:
+        return None
+    columns = min(3, len(settings))
+    lines = math.ceil(len(settings) / columns)
+    picture = Figure(figsize=(max(6.0, 4.6 * columns), 3.9 * lines + 0.4), layout="constrained")
+    panels = list(picture.subplots(lines, columns, squeeze=False, sharey=True).flat)
+    y = [outcomes[number] or 0.0 for number in known]
+    for axis, (name, values) in zip(panels, settings.items(), strict=False):
+        _panel(axis, [values[number] for number in known], y, maximize)
+        axis.set_xlabel(name)
+        axis.set_ylabel(metric)
+        _finish(axis)
+    for axis in panels[len(settings) :]:
+        axis.remove()
+    left_out = len(runs) - len(known)
+    beside = f"; {left_out} of {len(runs)} runs have none" if left_out else ""
+    picture.suptitle(f"{metric} at the end of each run, over what was swept{beside}", fontsize=12)
+    return _png(picture)
+
+
+def _panel(axis: Axes, values: list[Any], y: list[float], maximize: bool) -> None:
+    """A dot for each run, and a line through the best run of each value."""
+    choose = max if maximize else min
+    if all(map(is_number, values)):
+        x = [float(value) for value in values]
+        ticks = sorted(set(x))
+        if ticks[0] > 0 and ticks[-1] / ticks[0] > WIDE_RANGE:
+            axis.set_xscale("log")
+        if len(ticks) <= 8:
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], rotation=30 if len(ticks) > 4 else 0)
+            axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    else:
+        names = list(dict.fromkeys(shown(value, 24) for value in values))
+        x = [float(names.index(shown(value, 24))) for value in values]
+        ticks = sorted(set(x))
+        axis.set_xticks(range(len(names)), names, rotation=30 if len(names) > 3 else 0)
+        axis.margins(x=0.2)
+    line = [choose(value for at, value in zip(x, y, strict=True) if at == tick) for tick in ticks]
+    axis.plot(ticks, line, color=COLOURS[0], linewidth=1.2, alpha=0.6, label="best of a value")
+    axis.scatter(x, y, color=COLOURS[0], s=28, zorder=3, label="a run")
+    at = y.index(choose(y))
+    _mark_best(axis, x[at], y[at])
+    axis.legend(fontsize=8, frameon=False)
+
+
+def _points(run: Run, over: str, metric: str) -> tuple[list[float], list[float]]:
+    """A curve of at most MOST_POINTS points; what is not finite is no point."""
+    rows = [row for row in run.rows if is_number(row.get(over)) and is_number(row.get(metric))]
+    pairs = [(row[over], row[metric]) for row in rows if math.isfinite(row[metric])]
+    stride = math.ceil(len(pairs) / MOST_POINTS) or 1
+    pairs = [*pairs[::stride], *(pairs[-1:] if (len(pairs) - 1) % stride else [])]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _look(number: int, count: int) -> dict[str, Any]:
+    """Colour and dashes of a curve; more curves than there are of both get shades of one scale."""
+    if count > len(COLOURS) * len(STYLES):
+        return {"color": matplotlib.colormaps["viridis"](0.95 * number / (count - 1)), "linestyle": "-"}
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS)]}
+
+
+def _label(run: Run) -> str:
+    name = run.short if run.sweep else run.name
+    return name if len(name) <= 70 else f"{name[:69]}…"
+
+
+def _best(runs: Sequence[Run], metric: str, maximize: bool) -> Run | None:
+    """The run with the best value at any step."""
+    valued = [(best.value, number) for number, run in enumerate(runs) if (best := run.best(metric, maximize=maximize))]
+    return runs[(max if maximize else min)(valued)[1]] if valued else None
+
+
+def _mark_best(axis: Axes, x: float, y: float) -> None:
+    axis.plot([x], [y], marker="*", markersize=15, color="#F0E442", markeredgecolor="black", linestyle="", zorder=5)
+    axis.annotate(f"best {figure(y)}", (x, y), (0, -16), textcoords="offset points", ha="center", fontsize=8)
+    axis.margins(y=0.12)
+
+
+def _keep_diverged_outside(axis: Axes, runs: Sequence[Run], metric: str) -> None:
+    """A run whose loss explodes must not flatten the others: the picture ends a little above the highest start."""
+    curves = [y for run in runs for name in {metric, "loss"} if (y := _points(run, "step", name)[1])]
+    if not metric.endswith("loss") or not curves:
+        return
+    start, top = max(y[0] for y in curves), max(map(max, curves))
+    if top > 1.5 * start:
+        low = min(map(min, curves))
+        axis.set_ylim(low - 0.1 * (start - low), start + 0.1 * (start - low))
+        axis.text(0.99, 0.985, "losses above are cut off", transform=axis.transAxes, ha="right", va="top", fontsize=8)
+
+
+def _finish(axis: Axes) -> None:
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _png(picture: Figure) -> bytes:
+    stream = io.BytesIO()
+    picture.savefig(stream, format="png", dpi=DPI)
+    return stream.getvalue()
+
+
+def save(folder: Path, pictures: dict[str, bytes]) -> list[Path]:
+    """Writes pictures by their names, `<name>.png`."""
+    files = []
+    for name, content in pictures.items():
+        files.append(folder / f"{name}.png")
+        files[-1].write_bytes(content)
+    return files
