@@ -29,40 +29,44 @@ DPI = 130
 
 def curves(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes:
     """A metric over steps and over tokens, a line for each run; behind the held-out loss, thin, the training loss."""
-    picture = Figure(figsize=(12, 5.2 + 0.22 * math.ceil(len(runs) / 3)), layout="constrained")
-    axes: list[Axes] = list(picture.subplots(1, 2, sharey=True))
-    best = _best(runs, metric, maximize)
-    for axis, name, label in zip(axes, ("step", "tokens_seen"), ("optimizer step", "tokens"), strict=True):
-        for number, run in enumerate(runs):
-            look = _look(number, len(runs))
-            if metric == "eval_loss":
-                axis.plot(*_points(run, name, "loss"), color=look["color"], linewidth=0.8, alpha=0.35)
-            x, y = _points(run, name, metric)
-            marker = "o" if len(x) <= 30 else None
-            width = 2.8 - 1.4 * number / len(runs)  # of curves that coincide the lower one is seen
-            axis.plot(x, y, **look, linewidth=width, marker=marker, markersize=3.5, label=_label(run))
-            if run is best and x:
-                at = (max if maximize else min)(range(len(y)), key=y.__getitem__)
-                _mark_best(axis, x[at], y[at])
-        axis.set_xlabel(label)
+    labels = _labels(runs)
+    columns = max(1, min(3, 150 // max(map(len, labels))))
+    picture = Figure(figsize=(12, 5.2 + 0.2 * math.ceil(len(runs) / columns)), layout="constrained")
+    steps, tokens = picture.subplots(1, 2, sharey=True)
+    for axis, over in ((steps, "step"), (tokens, "tokens_seen")):
+        _draw(axis, runs, over, metric, maximize)
         _finish(axis)
-    axes[0].xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
-    axes[0].set_ylabel("loss" if metric == "eval_loss" else metric)
-    axes[1].xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
-    _keep_diverged_outside(axes[0], runs, metric)
-    behind = " (thin: the training loss)" if metric == "eval_loss" else ""
-    picture.suptitle(f"{metric}{behind}", fontsize=12)
-    handles, labels = axes[0].get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    columns = max(1, min(3, 150 // max(map(len, unique))))
-    picture.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    steps.set(xlabel="optimizer step", ylabel="loss" if metric == "eval_loss" else metric)
+    steps.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    tokens.set_xlabel("tokens")
+    tokens.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+    _keep_diverged_outside(steps, runs, metric)
+    picture.suptitle(f"{metric}{' (thin: the training loss)' if metric == 'eval_loss' else ''}", fontsize=12)
+    lines = [line for line in steps.lines if line.get_gid() == "curve"]
+    picture.legend(lines, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     return _png(picture)
+
+
+def _draw(axis: Axes, runs: Sequence[Run], over: str, metric: str, maximize: bool) -> None:
+    """The curves, that of the best run above all others."""
+    best = _best(runs, metric, maximize)
+    for number, run in enumerate(runs):
+        look = _look(number, len(runs))
+        if metric == "eval_loss":
+            axis.plot(*_points(run, over, "loss"), color=look["color"], linewidth=0.8, alpha=0.35)
+        x, y = _points(run, over, metric)
+        look["linewidth"] = 2.8 - 1.4 * number / len(runs)  # of curves that coincide the lower one is seen
+        if run is best and x:
+            look |= {"linewidth": 2.6, "zorder": 4}
+            at = (max if maximize else min)(range(len(y)), key=y.__getitem__)
+            _mark_best(axis, x[at], y[at])
+        axis.plot(x, y, **look, marker="o" if len(x) <= 30 else None, markersize=3.5, gid="curve")
 
 
 def over_settings(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes | None:
     """What came of each run over each swept setting, a panel for each; None when nothing was swept or measured."""
     settings = swept(runs)
-    outcomes = [run.outcome(metric, maximize=maximize) for run in runs]
+    outcomes = [run.outcome(metric) for run in runs]
     known = [number for number, outcome in enumerate(outcomes) if outcome is not None and math.isfinite(outcome)]
     if not settings or not known:
         return None
@@ -100,9 +104,12 @@ def _panel(axis: Axes, values: list[Any], y: list[float], maximize: bool) -> Non
         x = [float(names.index(shown(value, 24))) for value in values]
         ticks = sorted(set(x))
         axis.set_xticks(range(len(names)), names, rotation=30 if len(names) > 3 else 0)
-        axis.margins(x=0.2)
     line = [choose(value for at, value in zip(x, y, strict=True) if at == tick) for tick in ticks]
-    axis.plot(ticks, line, color=COLOURS[0], linewidth=1.2, alpha=0.6, label="best of a value")
+    joined: dict[str, Any] = (
+        {"linestyle": "-"} if all(map(is_number, values)) else {"linestyle": "", "marker": "_", "markersize": 22}
+    )
+    axis.plot(ticks, line, color=COLOURS[1], linewidth=1.2, **joined, label="best of a value")  # names have no order
+    axis.margins(x=0.15)
     axis.scatter(x, y, color=COLOURS[0], s=28, zorder=3, label="a run")
     at = y.index(choose(y))
     _mark_best(axis, x[at], y[at])
@@ -125,9 +132,11 @@ def _look(number: int, count: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS)]}
 
 
-def _label(run: Run) -> str:
-    name = run.short if run.sweep else run.name
-    return name if len(name) <= 70 else f"{name[:69]}…"
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """The names of runs, those of one sweep without what they share."""
+    of_one_sweep = len({run.path.parent for run in runs}) == 1 and runs[0].sweep
+    names = [run.short if of_one_sweep else run.name for run in runs]
+    return [name if len(name) <= 70 else f"{name[:69]}…" for name in names]
 
 
 def _best(runs: Sequence[Run], metric: str, maximize: bool) -> Run | None:
@@ -143,13 +152,15 @@ def _mark_best(axis: Axes, x: float, y: float) -> None:
 
 
 def _keep_diverged_outside(axis: Axes, runs: Sequence[Run], metric: str) -> None:
-    """A run whose loss explodes must not flatten the others: the picture ends a little above the highest start."""
-    curves = [y for run in runs for name in {metric, "loss"} if (y := _points(run, "step", name)[1])]
+    """A run whose loss explodes must not flatten the others: the picture ends a little above where they began."""
+    curves = [_points(run, "step", name) for run in runs for name in {metric, "loss"}]
+    curves = [(x, y) for x, y in curves if x]
     if not metric.endswith("loss") or not curves:
         return
-    start, top = max(y[0] for y in curves), max(map(max, curves))
+    first = min(x[0] for x, _ in curves)
+    start = max(y[0] for x, y in curves if x[0] == first)
+    low, top = min(min(y) for _, y in curves), max(max(y) for _, y in curves)
     if top > 1.5 * start:
-        low = min(map(min, curves))
         axis.set_ylim(low - 0.1 * (start - low), start + 0.1 * (start - low))
         axis.text(0.99, 0.985, "losses above are cut off", transform=axis.transAxes, ha="right", va="top", fontsize=8)
 

@@ -49,10 +49,13 @@ def named(runs: Sequence[Run], wanted: str) -> Run:
 
 def _nearest(wanted: str, names: Sequence[str]) -> str:
     """` Did you mean X?`, where the whole name or its last part is near; else the newest names."""
-    spellings = {spelling: name for name in reversed(names) for spelling in (name.rpartition("/")[2], name)}
+    deepest_first = sorted(names, key=lambda name: -name.count("/"))
+    spellings = {spelling: name for name in deepest_first for spelling in (name.rpartition("/")[2], name)}
     if near := difflib.get_close_matches(wanted, spellings, n=1):
         return f" Did you mean {spellings[near[0]]}?"
-    return f" There {'are' if len(names) > 1 else 'is'}: {', '.join(names[:5])}" if names else ""
+    if not names:
+        return f" There is none; {START}"
+    return f" There {'are' if len(names) > 1 else 'is'}: {', '.join(names[:5])}"
 
 
 def criterion(runs: Sequence[Run], metric: str | None, maximize: bool) -> tuple[str, bool]:
@@ -76,7 +79,7 @@ def ranked(runs: Sequence[Run], metric: str, maximize: bool) -> list[tuple[Run, 
     Once one has finished, only finished ones count.
     """
     finished = [run for run in runs if run.state == "finished"]
-    valued = [(run, run.outcome(metric, maximize=maximize)) for run in finished or runs]
+    valued = [(run, run.outcome(metric)) for run in finished or runs]
     known = [(run, value) for run, value in valued if value is not None and abs(value) < float("inf")]
     return sorted(known, key=lambda pair: pair[1], reverse=maximize)
 

@@ -102,10 +102,14 @@ class Run:
         """As it was logged last, not finite ones included."""
         return next((float(row[metric]) for row in reversed(self.rows) if is_number(row.get(metric))), None)
 
-    def outcome(self, metric: str, *, maximize: bool = False) -> float | None:
-        """A metric of the model that the run leaves: its last value, or the best where the run goes back to it."""
-        best = self.best(metric, maximize=maximize) if self.settings.get("trainer.load_best_model_at_end") else None
-        return best.value if best else self.last(metric)
+    def outcome(self, metric: str) -> float | None:
+        """A metric of the model that the run leaves: its last value, or that at the step to which the run goes back."""
+        if self.settings.get("trainer.load_best_model_at_end"):
+            judge = str(self.settings.get("trainer.metric_for_best_model") or "eval_loss")
+            best = self.best(judge if judge.startswith("eval_") else f"eval_{judge}")
+            found = [row[metric] for row in self.rows if best and row["step"] == best.step and metric in row]
+            return float(found[0]) if found else self.last(metric)
+        return self.last(metric)
 
     def best(self, metric: str, *, maximize: bool = False) -> Value | None:
         choose = max if maximize else min

@@ -60,12 +60,11 @@ class Watcher:
 
     def look(self) -> list[Glance]:
         """Every run, those that go on first, then the newest."""
-        runs = find(self.outputs, self.stage)
+        runs = sorted(find(self.outputs, self.stage), key=lambda run: run.state not in ACTIVE)
         known, self.tails = self.tails, {}
         for run in runs:
             self.tails[run.path] = known.get(run.path) or Tail(run.directory.metrics, 5 * SPARK_LENGTH)
-        glances = [self._glance(run) for run in runs]
-        return sorted(glances, key=lambda glance: glance.state not in ACTIVE)
+        return [self._glance(run) for run in runs]
 
     def _glance(self, run: Run) -> Glance:
         status, state, tail = run.status, run.state, self.tails[run.path]

@@ -1,0 +1,322 @@
+"""What is read out of run directories: state, metrics, settings, and the command that trains again."""
+
+import copy
+import fcntl
+import math
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from run_dirs import make_run, make_sweep
+
+from trainyard import runconfig, rundir
+from trainyard.config import compose
+from trainyard.data.sources import DataError
+from trainyard.devices import CPU
+from trainyard.resolve import resolve
+from trainyard.rundir import RunDir
+from trainyard.runs import choice, history, settings
+from trainyard.runs.history import Run, Value, find
+from trainyard.signals import StopSignals
+from trainyard.supervisor import STOPPED, Supervisor
+
+
+def the_run(outputs: Path, name: str = "default") -> Run:
+    (found,) = (run for run in find(outputs) if run.short == name)
+    return found
+
+
+def test_runs_and_points_are_found_newest_first(tmp_path: Path) -> None:
+    make_run(tmp_path, "old", day=1)
+    make_run(tmp_path, "new", day=9)
+    make_run(tmp_path, "old", stage="sft", day=5)
+    make_run(tmp_path, "sweeps/lr/a", day=7)
+    (tmp_path / "pretrain" / "sweeps" / "lr" / "results.json").write_text("{}")
+    (tmp_path / "prepared" / "abc").mkdir(parents=True)
+    (tmp_path / "pretrain" / "empty").mkdir()
+    assert [run.name for run in find(tmp_path)] == ["pretrain/new", "pretrain/sweeps/lr/a", "sft/old", "pretrain/old"]
+    assert [run.name for run in find(tmp_path, "sft")] == ["sft/old"]
+    assert [(run.name, run.sweep) for run in find(tmp_path, sweep="lr")] == [("pretrain/sweeps/lr/a", "lr")]
+    assert find(tmp_path, sweep="l[r]") == []
+    assert find(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("state", ["preparing", "running"])
+def test_a_run_that_nobody_holds_is_dead(tmp_path: Path, state: str) -> None:
+    run = make_run(tmp_path, state=state)
+    assert the_run(tmp_path).state == "dead"
+    assert run.acquire()
+    assert the_run(tmp_path).state == state
+    run.release()
+    assert the_run(tmp_path).state == "dead"
+    assert RunDir(run.path).read_status()["state"] == state  # looking changes nothing
+
+
+def test_states_that_need_no_process_are_left(tmp_path: Path) -> None:
+    for state in ("finished", "failed", "preempted"):
+        make_run(tmp_path, state, state=state)
+        assert the_run(tmp_path, state).state == state
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_called_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, state="running")
+
+    def ends(self: RunDir) -> None:
+        run.write_status(run.read_status() | {"state": "finished"})
+
+    monkeypatch.setattr(RunDir, "holder", ends)
+    assert history.true_status(run)["state"] == "finished"
+
+
+def test_looking_at_the_lock_does_not_keep_a_run_from_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    run.acquire()
+    run.release()
+    looking = (run.path / ".lock").open()
+    fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as holder() does, for a moment
+    monkeypatch.setattr(rundir.time, "sleep", lambda seconds: looking.close())
+    assert run.acquire()
+    monkeypatch.setattr(rundir.time, "sleep", lambda seconds: None)
+    assert not RunDir(run.path).acquire()
+
+
+def test_metrics_last_and_best(tmp_path: Path) -> None:
+    directory = make_run(tmp_path, final=2.0)
+    with directory.metrics.open("a") as stream:
+        stream.write('{"step": 110, "loss": NaN, "tokens_seen": 5}\n[1]\n{"no": "step"}\n{"step": 120, "lo')
+    run = the_run(tmp_path)
+    assert run.metric() == "eval_loss"
+    assert run.best("eval_loss") == Value(100, run.last("eval_loss"))
+    assert run.best("eval_loss", maximize=True) == Value(0, 8.1)
+    assert math.isnan(run.last("loss") or 0.0)
+    assert run.best("loss").step == 100 and len(run.values("loss")) == 10
+    assert run.last("nothing") is None and run.best("nothing") is None
+    assert run.hours == 0.5
+
+
+def test_a_run_without_held_out_text_is_judged_by_its_training_loss(tmp_path: Path) -> None:
+    make_run(tmp_path, held_out=False)
+    assert the_run(tmp_path).metric() == "loss"
+
+
+def test_a_directory_with_little_in_it_is_a_run_too(tmp_path: Path) -> None:
+    bare = RunDir(tmp_path / "pretrain" / "bare")
+    bare.path.mkdir(parents=True)
+    bare.status.write_text('{"state": "prep')  # never written so, but a disk may fail
+    run = the_run(tmp_path, "bare")
+    assert (run.state, run.settings, run.rows, run.hours) == ("unknown", {}, [], None)
+    assert run.updated.year >= 2026
+
+
+def test_a_name_means_a_run_by_its_end_its_stage_or_its_directory(tmp_path: Path) -> None:
+    for stage in ("pretrain", "sft"):
+        make_run(tmp_path / "out", "default", stage=stage)
+    make_run(tmp_path / "out", "alone")
+    make_run(tmp_path / "out", "sweeps/lr/alone")
+    elsewhere = make_run(tmp_path / "other", "far")
+    runs = find(tmp_path / "out")
+    assert choice.named(runs, "alone").name == "pretrain/alone"
+    assert choice.named(runs, "lr/alone").name == "pretrain/sweeps/lr/alone"
+    assert choice.named(runs, "sft/default").name == "sft/default"
+    assert choice.named(runs, str(tmp_path / "out" / "sft" / "default")).name == "sft/default"
+    assert choice.named(runs, str(elsewhere.path)).name == "pretrain/far"
+    with pytest.raises(DataError, match="is one of pretrain/default, sft/default; say which"):
+        choice.named(runs, "default")
+    with pytest.raises(DataError, match=r"alnoe: there is no such run\. Did you mean pretrain/alone\?"):
+        choice.named(runs, "alnoe")
+
+
+def test_only_settings_that_differ_are_listed(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", ["trainer.learning_rate=1e-4", "deepspeed=zero3"])
+    differing = settings.differing([the_run(tmp_path, name) for name in "ab"])
+    assert differing == {"trainer.learning_rate": [1.5e-3, 1e-4], "deepspeed.config": ["zero2", "zero3"]}
+    assert settings.differing([the_run(tmp_path, "a")] * 2) == {}
+
+
+def test_settings_that_are_not_the_stages_defaults(tmp_path: Path) -> None:
+    make_run(tmp_path, "plain")
+    make_run(tmp_path, "other", ["trainer.learning_rate=1e-4", "data.packing=best_fit", "launch.num_devices=4"])
+    assert settings.changed(the_run(tmp_path, "plain")) == {}
+    changed = settings.changed(the_run(tmp_path, "other"))
+    assert changed["trainer.learning_rate"] == (1.5e-3, 1e-4)
+    assert set(changed) == {"trainer.learning_rate", "data.packing"}
+
+
+SETTINGS = ["trainer.learning_rate=1e-05", "model.path=some/model", "data.sources=[{path: 'a b/*.txt', format: text}]"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_command_trains_with_the_same_settings(tmp_path: Path, kept: bool) -> None:
+    given = [*SETTINGS, "data.packing=best_fit", "model.config={rope_theta: 1e6}"]
+    words = [*given, "run.name=first", "run.resume=never"]
+    command = {"command": runconfig.command("pretrain", words) if kept else None}
+    make_run(tmp_path, "first", given, **command)
+    told, secret = settings.again(the_run(tmp_path, "first"))
+    program, script, *overrides = shlex.split(told)
+    assert (program, script, secret) == ("bash", "launch/pretrain.sh", [])
+    if kept:
+        assert overrides == given
+    config = compose("pretrain", overrides)
+    config.paths.outputs = str(tmp_path)
+    resolve(config, overrides, CPU, {})
+    resolved = runconfig.load(tmp_path / "pretrain" / "first" / "config.yaml")
+    resolved.run.name = config.run.name
+    assert asdict(config) == asdict(resolved)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"))
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner) | st.dictionaries(st.from_regex(r"[a-z_]+", fullmatch=True), inner),
+    max_leaves=8,
+)
+
+
+def without_none(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return [without_none(item) for item in value] if isinstance(value, list) else value
+
+
+@given(VALUES)
+def test_hydra_reads_what_is_spelled(value: object) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    read = OverridesParser.create().parse_override(f"key={settings.spelled(value)}").value()
+    assert repr(_plain(read)) == repr(without_none(value))
+
+
+def _plain(value: object) -> object:
+    """Without Hydra's marks of how a text was quoted."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return getattr(value, "text", value)
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("trainer.learning_rate=1e-3", "trainer.learning_rate=1e-3"),
+        ("++tracking.api_key=abc", "++tracking.api_key=***"),
+        ("+password=abc", "+password=***"),
+        ("trainer.hub_token=", "trainer.hub_token="),
+        ("model.config={a: 1, 'hub_token': abc}", "model.config=***"),
+        ("tokenizer.add_tokens=['<|q|>']", "tokenizer.add_tokens=['<|q|>']"),
+        (
+            "data.sources=[{path: 'https://host/a', format: text}]",
+            "data.sources=[{path: 'https://host/a', format: text}]",
+        ),
+        ("~experiment", "~experiment"),
+    ],
+)
+def test_secrets_of_a_command_are_masked(override: str, kept: str) -> None:
+    assert runconfig.masked(override) == kept
+    assert shlex.split(runconfig.command("sft", [override])) == ["bash", "launch/sft.sh", kept]
+
+
+def test_a_command_lacks_its_secrets_and_says_so(tmp_path: Path) -> None:
+    given = ["trainer.learning_rate=1e-3", "++tracking.api_key=abc"]
+    make_run(tmp_path, command=runconfig.command("pretrain", given))
+    command = "bash launch/pretrain.sh trainer.learning_rate=1e-3"
+    assert settings.again(the_run(tmp_path)) == (command, ["++tracking.api_key"])
+
+
+def test_the_swept_settings_come_from_the_commands(tmp_path: Path) -> None:
+    make_sweep(tmp_path)
+    swept = settings.swept(find(tmp_path, sweep="rates"))
+    assert set(swept) == {"trainer.learning_rate", "model.hidden_size"}
+    assert sorted(set(swept["trainer.learning_rate"])) == [1e-4, 3e-4, 1e-3, 1e-2]
+    make_run(tmp_path, "sweeps/stages/a", ["deepspeed=zero2"])
+    make_run(tmp_path, "sweeps/stages/b", ["deepspeed=zero3"])
+    assert sorted(settings.swept(find(tmp_path, sweep="stages"))["deepspeed"]) == ["zero2", "zero3"]
+
+
+def test_the_best_run_is_the_one_that_leaves_the_best_model(tmp_path: Path) -> None:
+    make_run(tmp_path, "good", final=3.0)
+    make_run(tmp_path, "better-but-running", state="failed", final=1.0)
+    make_run(tmp_path, "broken", final=math.nan)
+    went_back = make_run(tmp_path, "went-back", ["trainer.load_best_model_at_end=true"], final=2.0)
+    diverged = make_run(tmp_path, "diverged", final=1.5)
+    for directory in (went_back, diverged):
+        with directory.metrics.open("a") as stream:
+            stream.write('{"step": 101, "eval_loss": 9.0}\n')
+    names = [run.short for run, _ in choice.ranked(find(tmp_path), "eval_loss", maximize=False)]
+    assert names == ["went-back", "good", "diverged"]
+    assert choice.ranked(find(tmp_path), "eval_loss", maximize=True)[0][0].short == "diverged"
+    went_back = the_run(tmp_path, "went-back")
+    assert went_back.outcome("loss") == went_back.last("loss")
+    assert went_back.outcome("eval_loss") == went_back.values("eval_loss")[-2].value
+
+
+def test_a_sweep_is_judged_by_its_own_metric(tmp_path: Path) -> None:
+    make_sweep(tmp_path)
+    rundir.write_json(tmp_path / "pretrain/sweeps/rates/results.json", {"metric": "grad_norm", "maximize": True})
+    runs = find(tmp_path, sweep="rates")
+    assert choice.criterion(runs, None, False) == ("grad_norm", True)
+    assert choice.criterion(runs, "loss", False) == ("loss", False)
+    make_run(tmp_path, "beside")
+    assert choice.criterion(find(tmp_path), None, False) == ("eval_loss", False)
+
+
+def test_losses_of_other_text_are_not_compared_without_a_word(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", ["data.block_size=128"])
+    both = [the_run(tmp_path, name) for name in "ab"]
+    assert "the context differs between these runs" in str(choice.incomparable(both))
+    assert choice.incomparable(both[:1]) is None
+
+
+def test_the_supervisor_keeps_command_seconds_and_time(tmp_path: Path, corpus: Path) -> None:
+    overrides = [f"paths.outputs={tmp_path}", "run.name=r", f"data.sources=[{{path: '{corpus}', format: jsonl}}]"]
+    config = compose("pretrain", overrides)
+    resolve(config, overrides, CPU, {})
+    run = RunDir(tmp_path / "pretrain" / "r")
+    run.path.mkdir(parents=True)
+    run.write_status({"seconds": 1000.0})  # of earlier starts
+    stop = StopSignals()
+    stop.count, stop.name = 1, "SIGTERM"  # before its preparation has begun
+    assert Supervisor(copy.deepcopy(config), [*overrides, "++tracking.api_key=abc"], CPU, run, stop).run() == STOPPED
+    status = run.read_status()
+    assert 1000.0 < status["seconds"] < 1500.0
+    assert datetime.fromisoformat(status["updated"]).tzinfo is not None
+    assert shlex.split(status["command"]) == ["bash", "launch/pretrain.sh", *overrides, "++tracking.api_key=***"]
+    assert "abc" not in run.status.read_text()
+    seconds = status["seconds"]
+    Supervisor(config, overrides, CPU, run, stop).run()
+    assert run.read_status()["seconds"] >= seconds
+
+
+def test_listing_imports_nothing_heavy(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    heavy = {"torch", "transformers", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy", "datasets", "numba"}
+    code = (
+        "import sys; from trainyard import __main__ as entry; "
+        f"sys.argv = ['trainyard', 'runs', 'list', '--outputs', {str(tmp_path)!r}]; code = entry.main(); "
+        f"print(sorted({heavy} & set(sys.modules)), code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert "pretrain/default" in done.stdout
+
+
+def test_a_run_may_vanish_while_it_is_read(tmp_path: Path) -> None:
+    directory = make_run(tmp_path)
+    run = the_run(tmp_path)
+    for file in (directory.status, directory.config, directory.metrics):
+        file.unlink()
+    assert (Run(run.path, run.name).state, Run(run.path, run.name).rows) == ("unknown", [])
+    assert Run(run.path, run.name).updated.year == 1970
