@@ -97,8 +97,8 @@ def test_metrics_last_and_best(tmp_path: Path) -> None:
         stream.write('{"step": 110, "loss": NaN, "tokens_seen": 5}\n[1]\n{"no": "step"}\n{"step": 120, "lo')
     run = the_run(tmp_path)
     assert run.metric() == "eval_loss"
-    assert run.best("eval_loss") == Value(100, run.last("eval_loss"))
-    assert run.best("eval_loss", maximize=True) == Value(0, 8.1)
+    assert run.best("eval_loss") == Value(100, run.last("eval_loss") or 0.0, 204_800)
+    assert run.best("eval_loss", maximize=True) == Value(0, 8.1, 0)
     assert math.isnan(run.last("loss") or 0.0)
     assert run.best("loss").step == 100 and len(run.values("loss")) == 10
     assert run.last("nothing") is None and run.best("nothing") is None
@@ -115,7 +115,7 @@ def test_a_directory_with_little_in_it_is_a_run_too(tmp_path: Path) -> None:
     bare.path.mkdir(parents=True)
     bare.status.write_text('{"state": "prep')  # never written so, but a disk may fail
     run = the_run(tmp_path, "bare")
-    assert (run.state, run.settings, run.rows, run.hours) == ("unknown", {}, [], None)
+    assert (run.state, run.settings, run.measured("loss"), run.hours) == ("unknown", {}, [], None)
     assert run.updated.year >= 2026
 
 
@@ -318,5 +318,6 @@ def test_a_run_may_vanish_while_it_is_read(tmp_path: Path) -> None:
     run = the_run(tmp_path)
     for file in (directory.status, directory.config, directory.metrics):
         file.unlink()
-    assert (Run(run.path, run.name).state, Run(run.path, run.name).rows) == ("unknown", [])
-    assert Run(run.path, run.name).updated.year == 1970
+    fresh = Run(run.path, run.name)
+    assert (fresh.state, fresh.measured("loss"), fresh.best("loss"), fresh.settings) == ("unknown", [], None, {})
+    assert fresh.updated.year == 1970

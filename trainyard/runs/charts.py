@@ -33,7 +33,7 @@ def curves(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes
     columns = max(1, min(3, 150 // max(map(len, labels))))
     picture = Figure(figsize=(12, 5.2 + 0.2 * math.ceil(len(runs) / columns)), layout="constrained")
     steps, tokens = picture.subplots(1, 2, sharey=True)
-    for axis, over in ((steps, "step"), (tokens, "tokens_seen")):
+    for axis, over in ((steps, "step"), (tokens, "tokens")):
         _draw(axis, runs, over, metric, maximize)
         _finish(axis)
     steps.set(xlabel="optimizer step", ylabel="loss" if metric == "eval_loss" else metric)
@@ -118,8 +118,7 @@ def _panel(axis: Axes, values: list[Any], y: list[float], maximize: bool) -> Non
 
 def _points(run: Run, over: str, metric: str) -> tuple[list[float], list[float]]:
     """A curve of at most MOST_POINTS points; what is not finite is no point."""
-    rows = [row for row in run.rows if is_number(row.get(over)) and is_number(row.get(metric))]
-    pairs = [(row[over], row[metric]) for row in rows if math.isfinite(row[metric])]
+    pairs = [(each.tokens if over == "tokens" else each.step, each.value) for each in run.values(metric)]
     stride = math.ceil(len(pairs) / MOST_POINTS) or 1
     pairs = [*pairs[::stride], *(pairs[-1:] if (len(pairs) - 1) % stride else [])]
     return [x for x, _ in pairs], [y for _, y in pairs]

@@ -2,8 +2,10 @@
 
 import contextlib
 import glob
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from trainyard.metrics import read_metrics
+from trainyard.metrics import parse
 from trainyard.runconfig import flat
 from trainyard.rundir import RunDir
 
@@ -27,6 +29,7 @@ class Value(NamedTuple):
 
     step: int
     value: float
+    tokens: float
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Run:
     path: Path
     name: str
     """`<stage>/<run.name>`, or `<stage>/sweeps/<sweep>/<point>`."""
+    _measured: dict[str, list[Value]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def stage(self) -> str:
@@ -74,10 +78,6 @@ class Run:
         return flat(values) if isinstance(values, dict) else {}
 
     @cached_property
-    def rows(self) -> list[dict[str, Any]]:
-        return read_metrics(self.directory.metrics)
-
-    @cached_property
     def updated(self) -> datetime:
         """When its status was last written; for a run that kept no time, when the file was."""
         with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -93,22 +93,28 @@ class Run:
         seconds = self.status.get("seconds")
         return seconds / 3600 if isinstance(seconds, int | float) else None
 
+    def measured(self, metric: str) -> list[Value]:
+        """A metric as it was logged; of a large metrics.jsonl only the lines that have it are parsed."""
+        if metric not in self._measured:
+            self._measured[metric] = list(_read(self.directory.metrics, metric))
+        return self._measured[metric]
+
     def values(self, metric: str) -> list[Value]:
-        """A metric over the steps; what is not finite is left out."""
-        found = (Value(row["step"], row[metric]) for row in self.rows if is_number(row.get(metric)))
-        return [each for each in found if math.isfinite(each.value)]
+        """A metric where it is finite."""
+        return [each for each in self.measured(metric) if math.isfinite(each.value)]
 
     def last(self, metric: str) -> float | None:
         """As it was logged last, not finite ones included."""
-        return next((float(row[metric]) for row in reversed(self.rows) if is_number(row.get(metric))), None)
+        measured = self.measured(metric)
+        return measured[-1].value if measured else None
 
     def outcome(self, metric: str) -> float | None:
         """A metric of the model that the run leaves: its last value, or that at the step to which the run goes back."""
         if self.settings.get("trainer.load_best_model_at_end"):
             judge = str(self.settings.get("trainer.metric_for_best_model") or "eval_loss")
             best = self.best(judge if judge.startswith("eval_") else f"eval_{judge}")
-            found = [row[metric] for row in self.rows if best and row["step"] == best.step and metric in row]
-            return float(found[0]) if found else self.last(metric)
+            found = [each.value for each in self.measured(metric) if best and each.step == best.step]
+            return found[0] if found else self.last(metric)
         return self.last(metric)
 
     def best(self, metric: str, *, maximize: bool = False) -> Value | None:
@@ -118,6 +124,15 @@ class Run:
     def metric(self) -> str:
         """What a run is judged by: the held-out loss where there is one, else the training loss."""
         return "eval_loss" if self.last("eval_loss") is not None else "loss"
+
+
+def _read(metrics: Path, name: str) -> Iterator[Value]:
+    key = json.dumps(name).encode()
+    with contextlib.suppress(OSError), metrics.open("rb") as stream:
+        for line in stream:
+            for row in parse(line) if key in line else ():
+                if is_number(row.get(name)):
+                    yield Value(row["step"], float(row[name]), row.get("tokens_seen", math.nan))
 
 
 def is_number(value: Any) -> bool:

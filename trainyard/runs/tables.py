@@ -11,6 +11,7 @@ from rich.text import Text
 from trainyard import checkpoint
 from trainyard.runs import settings
 from trainyard.runs.history import DEAD, Run
+from trainyard.runs.tail import Tail
 
 COLOURS = {"running": "green", "preparing": "cyan", "preempted": "yellow", "failed": "red", DEAD: "red"}
 LOWER_IS_BETTER = ("loss", "perplexity")
@@ -100,8 +101,11 @@ def _measured(run: Run) -> Table:
     table = Table("metric")
     for name in ("last", "best", "at step"):
         table.add_column(name, justify="right")
-    names = dict.fromkeys(name for row in run.rows for name in row if name not in ("step", "epoch", "tokens_seen"))
-    for name in sorted(names, key=lambda name: (not name.endswith(LOWER_IS_BETTER), list(names).index(name))):
+    end = Tail(run.directory.metrics, 1000)
+    end.look()
+    losses = [name for name in ("loss", "eval_loss", "eval_perplexity") if run.measured(name)]
+    names = dict.fromkeys([*losses, *(name for row in end.rows for name in row)])
+    for name in (name for name in names if name not in ("step", "epoch", "tokens_seen")):
         best = run.best(name) if name.endswith(LOWER_IS_BETTER) else None
         table.add_row(name, figure(run.last(name)), figure(best and best.value), str(best.step) if best else "")
     return table

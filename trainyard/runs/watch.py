@@ -37,17 +37,17 @@ class Glance:
     tokens_per_second: float | None
     eta_s: float | None
 
-    def cells(self, bars: str = BARS) -> list[Any]:
+    def cells(self, bars: str = BARS, length: int = SPARK_LENGTH) -> list[Any]:
         speed = "" if self.tokens_per_second is None else f"{self.tokens_per_second:,.0f}"
         eta = "" if self.eta_s is None else clock(self.eta_s)
-        spark = sparkline(self.losses, bars)
+        spark = sparkline(self.losses[-length:], bars)
         return [
             self.name, tables.state(self.state), self.step, tables.figure(self.loss), spark,
             tables.figure(self.held_out), speed, eta,
         ]  # fmt: skip
 
 
-COLUMNS = ("run", "state", "step", "loss", f"last {SPARK_LENGTH}", "held-out", "tokens/s", "eta")
+COLUMNS = ("run", "state", "step", "loss", "lately", "held-out", "tokens/s", "eta")
 
 
 @dataclass
@@ -111,10 +111,12 @@ def _table(watcher: Watcher, screen: Console) -> Table:
     table = Table(*COLUMNS, caption=time.strftime("%H:%M:%S, Ctrl-C ends the view, not the runs"))
     for column in table.columns[1:]:
         column.no_wrap = True
+    table.columns[0].overflow, table.columns[0].min_width = "fold", 16
     bars = BARS if screen.encoding.startswith("utf") else PLAIN_BARS
+    length = SPARK_LENGTH if screen.width >= 130 else SPARK_LENGTH // 3
     glances = watcher.look()
     for glance in glances:
-        table.add_row(*glance.cells(bars))
+        table.add_row(*glance.cells(bars, length))
     if not glances:
         table.add_row(f"no runs yet; {START}")
     return table
