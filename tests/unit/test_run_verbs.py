@@ -103,6 +103,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(call: Call, outputs: Path,
     make_sweep(outputs)
     assert call("compare", "--sweep", "raets") == 2
     assert "Did you mean rates?" in capsys.readouterr().err
+    assert call("compare", "first-try", "--sweep", "rates") == 2
+    assert "not both" in capsys.readouterr().err
     assert call("best", "--metric", "accuracy") == 2
     assert "no run has measured accuracy" in capsys.readouterr().err
     assert call("list", "stray") == 2

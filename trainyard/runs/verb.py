@@ -112,8 +112,10 @@ def _compared(arguments: argparse.Namespace, outputs: Path) -> list[Run]:
     """The runs that are to be compared, in the order that they were named in, or in that of their names.
 
     Raises:
-        DataError: fewer than two.
+        DataError: fewer than two, or both names and a sweep.
     """
+    if arguments.sweep and arguments.names:
+        raise DataError("runs compare: takes the names of runs or --sweep, not both")
     if arguments.sweep:
         points = _of_one_sweep(choice.some(outputs, arguments.stage, arguments.sweep), arguments.sweep)
         runs = sorted(points, key=lambda run: [_natural(part) for part in re.split(r"([\d.eE+-]*\d)", run.name)])
