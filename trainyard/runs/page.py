@@ -13,7 +13,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .wide { overflow-x: auto; } img { max-width: 100%; }
 table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 0.3rem 0.7rem; border-bottom: 1px solid #d8dee4; vertical-align: top; }
-tr.best td, tr.best th { background: #fff8d6; } p.note { color: #7a4b00; }
+td:not(:first-child) { white-space: nowrap; } tr.best td { background: #fff8d6; } p.note { color: #7a4b00; }
 code { font: 0.84rem/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 """
 
@@ -30,10 +30,15 @@ def page(
         best: the run whose row is marked.
     """
     parts = [f"<h1>{escape(title)}</h1>", *(f'<p class="note">{escape(note)}</p>' for note in notes)]
-    parts.append(f'<div class="wide">{_table(rows, best.name if best else None)}</div>')
+    if best:
+        told = f"Best: {escape(best.name)}. To train with its settings:"
+        parts.append(f"<p>{told}<br><code>{escape(again(best)[0])}</code></p>")
     for name, content in pictures.items():
         source = base64.b64encode(content).decode("ascii")
-        parts.append(f'<h2>{escape(name)}</h2><img alt="{escape(name)}" src="data:image/png;base64,{source}">')
+        parts.append(
+            f'<h2>{escape(name.capitalize())}</h2><img alt="{escape(name)}" src="data:image/png;base64,{source}">'
+        )
+    parts.append(f'<h2>Runs</h2><div class="wide">{_table(rows, best.name if best else None)}</div>')
     parts.append("<h2>Commands</h2>")
     parts += [f"<p>{escape(run.name)}<br><code>{escape(again(run)[0])}</code></p>" for run in runs]
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
