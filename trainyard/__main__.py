@@ -1,63 +1,90 @@
 """python -m trainyard VERB ...: what can be done beside training."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
-from trainyard import checkpoints, checks, dialogue, export, generation, preparation, preview
-from trainyard.config import ConfigError, compose
-from trainyard.data.sources import DataError
-from trainyard.devices import CPU
-from trainyard.input_checks import model_problems, source_problems
-from trainyard.resolve import resolve
-from trainyard.schema import Config
-from trainyard.supervisor import FAILED, WRONG
+from trainyard.exit_codes import FAILED, WRONG
 from trainyard.worker import follow_controller
 
+if TYPE_CHECKING:
+    from trainyard.schema import Config
+
 STAGES = ("pretrain", "sft")
+
+
+class Verb(NamedTuple):
+    """A verb is a module with `add_options` and `run`, imported when it is asked for."""
+
+    module: str
+    summary: str
+    loose: str | None = None
+    """The argument whose words may stand behind options too."""
+    has_config: bool = False
+    """Does it take a stage and its overrides, and get their config?"""
+
+
+VERBS = {
+    "prepare": Verb(
+        "trainyard.preparation", "turn the text of a stage into tokens on disk, before any GPU is claimed",
+        "overrides", has_config=True,
+    ),
+    "preview": Verb(
+        "trainyard.preview", "show training sequences as the model will see them", "overrides", has_config=True
+    ),
+    "generate": Verb("trainyard.generation", "answer a prompt, or a file of prompts", "prompt"),
+    "chat": Verb("trainyard.dialogue", "talk with a model in the terminal"),
+    "export": Verb("trainyard.export", "merge a LoRA adapter into its base model"),
+    "checkpoints": Verb("trainyard.checkpoints", "list, verify or delete the checkpoints of a run"),
+    "runs": Verb("trainyard.runs.verb", "list, show, compare or watch runs, and tell which is best", "names"),
+}  # fmt: skip
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trainyard", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name, module, summary in (
-        ("prepare", preparation, "turn the text of a stage into tokens on disk, before any GPU is claimed"),
-        ("preview", preview, "show training sequences as the model will see them"),
-    ):
-        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
-        verb.add_argument("stage", choices=STAGES)
-        verb.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
-        module.add_options(verb)
-        verb.set_defaults(loose="overrides", run=module.run)
-    for name, module, summary, loose in (
-        ("generate", generation, "answer a prompt, or a file of prompts", "prompt"),
-        ("chat", dialogue, "talk with a model in the terminal", None),
-        ("export", export, "merge a LoRA adapter into its base model", None),
-        ("checkpoints", checkpoints, "list, verify or delete the checkpoints of a run", None),
-    ):
-        verb = verbs.add_parser(name, help=summary, description=module.__doc__)
-        module.add_options(verb)
-        verb.set_defaults(stage=None, loose=loose, run=module.run)
+    for name, verb in VERBS.items():
+        child = verbs.add_parser(name, help=verb.summary)
+        if name in sys.argv[1:2]:
+            _fill(child, verb)
     arguments, rest = parser.parse_known_args()  # what is not an option may stand behind options
-    if unknown := [word for word in rest if word.startswith("-") or not arguments.loose]:
+    loose = getattr(arguments, VERBS[arguments.verb].loose or "", None)
+    if unknown := [word for word in rest if word.startswith("-") or loose is None]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if rest:
-        getattr(arguments, arguments.loose).extend(rest)
+    if loose is not None:
+        loose.extend(rest)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that helpers are ended
     follow_controller()
     return _guarded(arguments)
 
 
+def _fill(parser: argparse.ArgumentParser, verb: Verb) -> None:
+    module = importlib.import_module(verb.module)
+    parser.description = module.__doc__
+    if verb.has_config:
+        parser.add_argument("stage", choices=STAGES)
+        parser.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
+    module.add_options(parser)
+    parser.set_defaults(run=module.run)
+
+
 def _guarded(arguments: argparse.Namespace) -> int:
     run: Callable[..., int] = arguments.run
-    if arguments.stage:
-        arguments.overrides = [*arguments.overrides, *json.loads(os.environ.pop(preparation.OVERRIDES, "[]"))]
     try:
-        return run(_config(arguments.stage, arguments.overrides), arguments) if arguments.stage else run(arguments)
-    except (ConfigError, DataError) as error:
+        if VERBS[arguments.verb].has_config:
+            from trainyard.preparation import OVERRIDES
+
+            arguments.overrides += json.loads(os.environ.pop(OVERRIDES, "[]"))
+            return run(_config(arguments.stage, arguments.overrides), arguments)
+        return run(arguments)
+    except ValueError as error:  # a ConfigError or a DataError; naming them would import Hydra for every verb
+        if not hasattr(error, "problems"):
+            raise
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG
@@ -68,12 +95,18 @@ def _guarded(arguments: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
 
 
-def _config(stage: str, overrides: list[str]) -> Config:
+def _config(stage: str, overrides: list[str]) -> "Config":
     """The checked config of a stage, as far as its data goes.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
+    from trainyard import checks
+    from trainyard.config import ConfigError, compose
+    from trainyard.devices import CPU
+    from trainyard.input_checks import model_problems, source_problems
+    from trainyard.resolve import resolve
+
     config = compose(stage, overrides)
     resolve(config, overrides, CPU, {})  # a plan of the data needs no device
     problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]

@@ -11,12 +11,13 @@ from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
 from trainyard import inference, skipped, zero
 from trainyard.callbacks.bad_steps import BadSteps, Samples
-from trainyard.callbacks.metrics import MetricsFile, ProgressCallback, SpeedCallback, read_metrics
+from trainyard.callbacks.metrics import ProgressCallback, SpeedCallback
 from trainyard.callbacks.samples import SamplesCallback
 from trainyard.callbacks.spikes import SpikeCallback, Window
 from trainyard.callbacks.stop import StopCallback, StoppedError
 from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
+from trainyard.metrics import MetricsFile, read_metrics
 from trainyard.model import count_parameters, flops_per_token
 from trainyard.runconfig import redact
 from trainyard.saving import Saver, read_window

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard import checkpoint, zero
-from trainyard.runconfig import load, redact
+from trainyard.runconfig import flat, load, redact
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 
@@ -108,7 +108,7 @@ def allowed(config: Config, run: RunDir) -> list[Change]:
 
 def changes(before: Config, now: Config) -> list[Change]:
     """Every setting under EXACT that differs."""
-    old, new = (_flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
+    old, new = (flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
     derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
     passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
     names = [name for name in {**old, **new} if name.startswith(EXACT) and name not in passed_over]
@@ -125,7 +125,7 @@ def is_allowed(name: str, config: Config) -> bool:
 
 def unknown_names(config: Config) -> Iterator[str]:
     """One message for every name in run.allow_changes that is no setting."""
-    settings = list(_flat(asdict(config)))
+    settings = list(flat(asdict(config)))
     sections = {name.rpartition(".")[0] for name in settings}
     known = [*settings, *sorted(sections - {""}), *EXACT]
     for given in config.run.allow_changes:
@@ -198,10 +198,3 @@ def described(config: Config) -> str:
 
 def _ranks(count: Any, stage: Any) -> str:
     return f"{count} rank{'s' * (count != 1)} under {f'ZeRO-{stage}' if stage else 'DDP'}"
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return result

@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,26 @@ def _section(kind: Any, values: dict[str, Any]) -> Any:
     if hasattr(section, "sources"):
         section.sources = [SourceConfig(**source) for source in values["sources"]]
     return section
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, as trainer.learning_rate."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return result
+
+
+def command(stage: str, overrides: Sequence[str]) -> str:
+    """The command line of a run, to be pasted into a shell; secrets are masked."""
+    return shlex.join(["bash", f"launch/{stage}.sh", *map(masked, overrides)])
+
+
+def masked(override: str) -> str:
+    """An override whose value is `***` if its key names a secret, or any key inside its value does."""
+    key, _, value = override.partition("=")
+    names = [key.lstrip("+~").rpartition(".")[2], *re.findall(r"(\w+)['\"]?\s*[:=]", value)]
+    return f"{key}=***" if value and any(map(_SECRET.search, names)) else override
 
 
 def redact(value: Any) -> Any:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,9 +61,7 @@ class RunDir:
         """Takes the directory for this process until it ends; False when another process has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         stream = self._lock_file.open("a+")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(stream):
             stream.close()
             return False
         stream.truncate(0)
@@ -81,6 +80,18 @@ class RunDir:
 
     def write_status(self, status: dict[str, Any]) -> None:
         write_json(self.status, status)
+
+
+def _lock(stream: IO[str], tries: int = 5) -> bool:
+    """Tries again after a moment, for `holder` of another process may just be looking."""
+    for attempt in range(tries):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if attempt < tries - 1:
+                time.sleep(0.01)
+    return False
 
 
 def read_json(path: Path) -> dict[str, Any]:

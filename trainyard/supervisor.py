@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,15 +17,15 @@ from trainyard import checkpoint, compile_locks, launcher, preparation, report, 
 from trainyard.attempt import POLL_S, Attempt
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
+from trainyard.exit_codes import FAILED, FINISHED, STOPPED, WRONG
 from trainyard.input_checks import prepared_problems
 from trainyard.report import Failure
 from trainyard.resolve import data_request
-from trainyard.runconfig import save
+from trainyard.runconfig import command, save
 from trainyard.rundir import RunDir, write_json
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
 
-FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0
 """Seconds before the first restart, twice as many before each further one, and at most."""
 
@@ -57,7 +58,9 @@ class Supervisor:
         if self.config.run.resume == "never":
             self._keep_aside()
         self.before = before = self.run_dir.read_status()
+        self._began = time.monotonic() - before.get("seconds", 0.0)
         self.status: dict[str, Any] = {
+            "command": command(self.config.stage, self.overrides),
             "state": "preparing",
             "exit_code": None,
             "step": before.get("step", 0),
@@ -71,7 +74,7 @@ class Supervisor:
         }
         try:
             self.run_dir.logs.mkdir(exist_ok=True)
-            self.run_dir.write_status(self.status)
+            self._write_status()
             prepared = self._prepare()
             return prepared if isinstance(prepared, int) else self._train(prepared)
         except OSError as error:
@@ -242,7 +245,13 @@ class Supervisor:
             self.converted = None
         if news and any(self.status.get(key) != value for key, value in news.items()):
             self.status.update(news)
-            self.run_dir.write_status(self.status)
+            self._write_status()
+
+    def _write_status(self) -> None:
+        """With the seconds that all starts of the run have taken together, and the time of day."""
+        seconds, now = time.monotonic() - self._began, datetime.now(timezone.utc)
+        self.status.update(seconds=round(seconds, 1), updated=now.isoformat(timespec="seconds"))
+        self.run_dir.write_status(self.status)
 
     def _again(self) -> str:
         never = self.config.run.resume == "never"
@@ -251,7 +260,10 @@ class Supervisor:
     def _end(self, state: str, code: int, message: str) -> int:
         self.status.update(state=state, exit_code=code)
         try:  # a wrong request leaves the state of an earlier run as it was
-            self.run_dir.write_status(self.before if code == WRONG and self.before else self.status)
+            if code == WRONG and self.before:
+                self.run_dir.write_status(self.before)
+            else:
+                self._write_status()
         except OSError as error:
             message = message or f"run directory {self.run_dir.path}: {error}"
         if message:

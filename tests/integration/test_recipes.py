@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,22 @@ def test_prepare_ends_with_one_line_of_json(folder: Path) -> None:
     wanted = {"prepared", "documents", "tokens", "sequences", "fill", "rejected", "tokenizer_backend", "seconds"}
     assert wanted | {"mb_per_s"} <= set(summary)
     assert summary["sequences"] * 512 <= summary["tokens"]
+
+
+def test_runs_are_listed_shown_compared_ranked_and_watched(folder: Path) -> None:
+    commands = re.findall(
+        r"^\| [^|]+ \| `python (-m trainyard runs [^`]+)` \|$", (ROOT / "README.md").read_text(), re.M
+    )
+    assert [command.split()[3] for command in commands] == ["list", "show", "compare", "best", "watch"]
+    second = folder / "outputs" / "pretrain" / "first-try"
+    shutil.copytree(folder / "outputs" / "pretrain" / "default", second)
+    for command in commands:
+        done = run(f"{sys.executable} {command}", folder, *(["--once"] if "watch" in command else []))
+        assert done.returncode == 0, done.stderr
+        if "best" in command:
+            again = shlex.split(done.stdout.splitlines()[-1])
+        else:
+            assert "default" in done.stdout and "finished" in done.stdout
+    assert (folder / "outputs" / "compare" / "pretrain-default+pretrain-first-try" / "index.html").is_file()
+    assert again == ["bash", "launch/pretrain.sh", *SHORT.split()]
+    shutil.rmtree(second)

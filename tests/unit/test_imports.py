@@ -42,6 +42,9 @@ def test_imports_point_one_way() -> None:
 
 def test_the_controller_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'deepspeed', 'datasets', 'peft', 'swanlab'}"
-    code = f"import sys, trainyard.controller, trainyard.__main__; print({heavy} & set(sys.modules))"
+    verbs = "[importlib.import_module(verb.module) for verb in trainyard.__main__.VERBS.values()]"
+    code = (
+        f"import importlib, sys, trainyard.controller, trainyard.__main__; {verbs}; print({heavy} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,7 +1,8 @@
 import json
 from pathlib import Path
 
-from trainyard.callbacks.metrics import MetricsFile, device_peak, read_metrics
+from trainyard.callbacks.metrics import device_peak
+from trainyard.metrics import MetricsFile, read_metrics
 from trainyard.tracking import chart_name
 
 

@@ -1,16 +1,15 @@
-"""Speed and memory beside the loss, metrics.jsonl, and rank 0's progress."""
+"""Speed and memory beside the loss, and rank 0's progress."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainyard.data.loader import TimedLoader
+from trainyard.metrics import MetricsFile
 from trainyard.worker import Worker
 
 PEAK_FLOPS = {
@@ -98,48 +97,6 @@ def _memory_gib() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-class MetricsFile:
-    """metrics.jsonl: one line per step, the steps ascending, none twice, after any number of resumes."""
-
-    def __init__(self, path: Path, resume_step: int | None):
-        """Keeps of an earlier file what lies at or before `resume_step`; None starts anew."""
-        self.path = path
-        rows = [] if resume_step is None else [row for row in read_metrics(path) if row["step"] <= resume_step]
-        staging = path.with_name(f".{path.name}")
-        staging.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        staging.replace(path)
-        self.history = rows
-        self._last: dict[str, Any] = rows[-1] if rows else {}
-        self._offset = path.stat().st_size - len(json.dumps(self._last) + "\n") if rows else 0
-
-    def write(self, step: int, values: dict[str, Any]) -> None:
-        """Adds values to a step's line; the line of the newest step is written again, never doubled."""
-        with self.path.open("r+b") as stream:
-            if self._last.get("step") == step:
-                self._last |= values
-            else:
-                self._offset = stream.seek(0, 2)
-                self._last = {"step": step, **values}
-            stream.seek(self._offset)
-            stream.truncate()
-            stream.write((json.dumps(self._last) + "\n").encode())
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; one that a crash cut off is passed over."""
-    rows = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
 
 
 class ProgressCallback(TrainerCallback):

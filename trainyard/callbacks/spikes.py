@@ -10,8 +10,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainyard import checkpoint, skipped
 from trainyard.callbacks.bad_steps import BadSteps
-from trainyard.callbacks.metrics import read_metrics
 from trainyard.callbacks.stop import StopCallback, StoppedError
+from trainyard.metrics import read_metrics
 from trainyard.worker import FinalError, RollbackError, Worker
 
 

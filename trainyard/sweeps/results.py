@@ -2,12 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.rundir import RunDir, read_json, write_json
+from trainyard.rundir import read_json, write_json
+from trainyard.runs.history import Run
 from trainyard.schema import SweepConfig
 from trainyard.sweeps.grid import Point
 
@@ -30,31 +30,31 @@ class Results:
         self.known: dict[str, str] = {}
         """States that this command has seen or brought about, by the points' names."""
 
-    def run_dir(self, point: Point) -> RunDir:
-        return RunDir(self.folder / point.name)
+    def run(self, point: Point) -> Run:
+        """The run of a point as its directory tells it now."""
+        path = self.folder / point.name
+        return Run(path, f"{self.folder.parent.parent.name}/sweeps/{self.folder.name}/{point.name}")
 
     def state(self, point: Point) -> str:
-        """pending, running, interrupted, preempted, finished, failed, or pruned."""
+        """pending, running, dead, preempted, finished, failed, or pruned."""
         if point.name in self.known:
             return self.known[point.name]
         before = {row["point"]: row["state"] for row in self.earlier}.get(point.name)
-        state = str(self.run_dir(point).read_status().get("state", "pending"))
-        if state in ("running", "preparing"):  # it was killed: the sweep is this command's
-            return "interrupted"
+        state = str(self.run(point).status.get("state", "pending"))
         only_sweep_knows = (state, before) in (("preempted", "pruned"), ("pending", "failed"))
         return str(before) if only_sweep_knows else state
 
     def curve(self, point: Point) -> dict[int, float]:
         """The metric by step, as far as it is written down."""
-        return {line["step"]: line[self.metric] for line in _lines(self.run_dir(point).metrics) if self.metric in line}
+        return {each.step: each.value for each in self.run(point).values(self.metric)}
 
     def row(self, point: Point) -> Row:
         """What a point is, its state, and its metric at the end and at its best."""
-        status, values = self.run_dir(point).read_status(), list(self.curve(point).values())
-        best = (max if self.maximize else min)(values, default=None)
-        measured = {"metric": values[-1] if values else None, "best": best}
-        copied = {key: status.get(key) for key in _COPIED}
-        where = {"run": str(self.folder / point.name)}
+        run = self.run(point)
+        best = run.best(self.metric, maximize=self.maximize)
+        measured = {"metric": run.outcome(self.metric), "best": best.value if best else None}
+        copied = {key: run.status.get(key) for key in _COPIED}
+        where = {"run": str(run.path)}
         return {"point": point.name, **point.settings, "state": self.state(point), **measured, **copied, **where}
 
     def write(self, points: Sequence[Point]) -> None:
@@ -75,18 +75,3 @@ class Results:
         rows = [(point, self.row(point)) for point in points]
         finished = [(p, float(r["metric"])) for p, r in rows if r["state"] == "finished" and r["metric"] is not None]
         return (max if self.maximize else min)(finished, key=lambda each: each[1], default=None)
-
-
-def _lines(metrics: Path) -> list[dict[str, Any]]:
-    """Every line of metrics.jsonl that is whole."""
-    try:
-        text = metrics.read_text(encoding="utf-8")
-    except OSError:
-        return []
-    lines = []
-    for line in text.splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines

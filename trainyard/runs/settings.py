@@ -1,0 +1,125 @@
+"""What runs were told: the settings in which they differ, and the command that tells them again."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainyard.runs.history import Run
+
+BEGINNING = ("run.name", "run.sweep", "run.resume", "run.allow_changes", "sweep")
+"""Settings, by the start of their names, that say which run it is and how it was begun, not what it does."""
+
+PLACE = (*BEGINNING, "stage", "paths.")
+
+MASK = "***"
+
+WORDS = ("true", "false", "null", "nan", "inf")
+"""What Hydra takes for something else than text."""
+
+
+def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """The settings that are not the same in all runs, with the value of each run in their order."""
+    told = [run.settings for run in runs if run.settings]  # one that is in preparation has none yet
+    names = dict.fromkeys(name for settings in told for name in settings if not name.startswith(PLACE))
+    found = {name: [run.settings.get(name) for run in runs] for name in names if _differs(name, told)}
+    if any(name.startswith(("data.", "tokenizer.", "model.")) for name in found if name != "data.prepared"):
+        found.pop("data.prepared", None)  # follows from them
+    return found
+
+
+def _differs(name: str, told: Sequence[dict[str, Any]]) -> bool:
+    return any(settings.get(name) != told[0].get(name) for settings in told)
+
+
+def changed(run: Run) -> dict[str, tuple[Any, Any]]:
+    """The settings of a run that are not the defaults of its stage, each with the default and its own value."""
+    if not run.settings:
+        return {}
+    defaults = _defaults(run)
+    passed_over = (*PLACE, "data.prepared", *(["tokenizer.path"] if _has_made_tokenizer(run) else []))
+    pairs = {name: (defaults.get(name), value) for name, value in run.settings.items()}
+    pairs = {name: pair for name, pair in pairs.items() if not name.startswith(passed_over)}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _defaults(run: Run) -> dict[str, Any]:
+    """What the stage's command without overrides would have on as many ranks."""
+    from dataclasses import asdict
+
+    from trainyard.config import compose
+    from trainyard.devices import Devices
+    from trainyard.resolve import resolve
+    from trainyard.runconfig import flat
+
+    ranks, bf16 = run.settings.get("launch.num_devices") or 1, bool(run.settings.get("trainer.bf16"))
+    config = compose(run.stage, [])
+    config.paths.outputs = str(run.settings.get("paths.outputs"))
+    resolve(config, [], Devices(kind="cpu", count=ranks, name="", bf16=bf16), {})
+    return flat(asdict(config))
+
+
+def _has_made_tokenizer(run: Run) -> bool:
+    """Is its tokenizer, written down once it was there, the one trained on its text, or its model's?"""
+    path, model = (run.settings.get(name) for name in ("tokenizer.path", "model.path"))
+    made = Path(str(run.settings.get("paths.outputs"))) / "tokenizers"
+    return path is not None and (path == model or Path(path).is_relative_to(made))
+
+
+def swept(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """What the points of a sweep were given different values of: by their commands, else by their settings."""
+    given = [dict(item.lstrip("+").partition("=")[::2] for item in overrides(run)) for run in runs]
+    names = dict.fromkeys(name for each in given for name in each)
+    found = {name: [each.get(name) for each in given] for name in names if len({each.get(name) for each in given}) > 1}
+    if not found:
+        return differing(runs)
+    return {
+        name: [run.settings.get(name, told) for run, told in zip(runs, values, strict=True)]
+        for name, values in found.items()
+    }
+
+
+def overrides(run: Run) -> list[str]:
+    """Those of the run's command that say what it does."""
+    words = shlex.split(str(run.status.get("command", "")))[2:]
+    devices = ("launch.num_devices=",) if run.sweep else ()  # a point's share of what the sweep had
+    return [word for word in words if not word.lstrip("+").startswith((*BEGINNING, *devices))]
+
+
+def again(run: Run) -> tuple[str, list[str]]:
+    """The command that trains with the settings of a run, and the overrides that it lacks, for they are secret.
+
+    For a run that kept no command it is made of the settings that differ from the defaults.
+    """
+    words = overrides(run)
+    if not run.status.get("command"):
+        words = [f"{name}={spelled(value)}" for name, (_, value) in changed(run).items()]
+    secret = [word for word in words if word.endswith(f"={MASK}")]
+    told = [word for word in words if word not in secret]
+    return shlex.join(["bash", f"launch/{run.stage}.sh", *told]), [word.partition("=")[0] for word in secret]
+
+
+def spelled(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides; entries of a mapping that are not set are left out."""
+    if isinstance(value, dict):
+        items = [f"{key}: {spelled(item)}" for key, item in value.items() if item is not None]
+        return "{" + ", ".join(items) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(spelled, value)) + "]"
+    if isinstance(value, float):
+        return repr(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if re.fullmatch(r"[A-Za-z/][\w./-]*", value, re.ASCII) and value.lower() not in WORDS:
+        return value
+    # backslashes stand for themselves, but before a quote each is doubled
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), value) + "'"
+
+
+def shown(value: Any, longest: int = 60) -> str:
+    """A value for a table."""
+    text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else spelled(value)
+    text = " ".join(text.split())
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
