@@ -40,9 +40,6 @@ def test_a_hostfile_gives_nodes_and_ranks(tmp_path: Path) -> None:
     resolve(config, [], CPU, hosts)
     assert (config.launch.num_nodes, config.launch.num_devices) == (2, 4)
     assert config.trainer.gradient_accumulation_steps == 1
-    arguments = launcher.command(config, CPU, RunDir(tmp_path), None)
-    assert f"--hostfile={hostfile}" in arguments
-    assert "--num_nodes=2" in arguments
     hostfile.write_text("node-a four slots\n")
     assert launcher.read_hostfile(str(hostfile)) == {}
 
