@@ -1,4 +1,4 @@
-"""One node's part of a launch over ssh (see trainyard.over_ssh): `python -m trainyard.node`, told by its standard input.
+"""One node's part of a launch over ssh, see trainyard.over_ssh: `python -m trainyard.node`, told by standard input.
 
 The first line is what it must know, as JSON; the end of the input means that the controller is gone or wants the end.
 Secrets of the environment come this way too, and so stand in no command line.

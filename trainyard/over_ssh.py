@@ -1,6 +1,6 @@
-"""A launch on the nodes of a hostfile: on each, over ssh, trainyard.node starts DeepSpeed's launcher and watches over it.
+"""A launch on the nodes of a hostfile: on each, over ssh, trainyard.node starts DeepSpeed's launcher and stays with it.
 
-DeepSpeed's own launch on several nodes hands everything to a remote shell as it is, environment and paths, and its ranks
+DeepSpeed's own way to several nodes, pdsh, hands environment and paths to a remote shell as they are, and the ranks
 live on when the connection is lost. Here the command line over ssh is the same for every run; all else goes through
 ssh's standard input, whose end tells the node that the controller is gone.
 """
@@ -81,7 +81,7 @@ def start(config: Config, run: RunDir, resume: Path | None) -> Launch:
     command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.quote(sys.executable)} -m trainyard.node"
     request = {
         "environment": shared_environment(),
-        "directory": os.getcwd(),
+        "directory": str(Path.cwd()),
         "run": str(run.path),
         "checkpoint": str(resume) if resume else None,
         "master_addr": config.launch.master_addr or hosts[0].rpartition("@")[2],

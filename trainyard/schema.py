@@ -229,8 +229,8 @@ class LaunchConfig:
     num_devices: int | None = None
     """Ranks on each node. None: all GPUs, or 2 CPU ranks."""
     hostfile: str | None = None
-    """DeepSpeed hostfile, `host slots=N` a line: ssh starts the ranks on each node, this one too if it is among them. The
-    nodes share a file system. None: this machine alone."""
+    """DeepSpeed hostfile, `host slots=N` a line: ssh starts the ranks on each node, this one included if it is named.
+    The nodes share a file system. None: this machine alone."""
     num_nodes: int = 1
     """Nodes; filled in from the hostfile where there is one."""
     node_rank: int | None = None

@@ -4,13 +4,13 @@ They share the file system, as nodes of a cluster do. Keys and configuration lie
 outside it is written, and all of it ends with the first process of each node.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,25 +46,23 @@ class Node:
         return ["nsenter", "--target", str(self.first), *spaces, f"--wd={directory}", *arguments]
 
     def processes(self) -> list[psutil.Process]:
-        """All of this node but its first process and its sshd."""
-        space = os.stat(f"/proc/{self.first}/ns/pid").st_ino
+        """All that live on it but its first process and what that keeps up: sshd, for the next one."""
+        space = Path(f"/proc/{self.first}/ns/pid").stat().st_ino
         found = []
         for process in psutil.process_iter():
-            try:
-                if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space and process.ppid() not in (0, self.first):
+            with contextlib.suppress(OSError, psutil.Error):
+                here = Path(f"/proc/{process.pid}/ns/pid").stat().st_ino == space and process.pid != self.first
+                kept_up = process.ppid() == self.first and process.name() in ("sshd", "sleep", "bash")
+                if here and not kept_up and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except (OSError, psutil.Error):
-                continue
-        return [process for process in found if process.pid != self.first]
+        return found
 
     def left(self) -> list[str]:
         """What still runs on it, connections included."""
         running = []
         for process in self.processes():
-            try:
+            with contextlib.suppress(psutil.Error):
                 running.append(" ".join(process.cmdline()) or process.name())
-            except psutil.Error:
-                continue
         return running
 
     def kill(self) -> None:
@@ -82,11 +80,11 @@ def why_not() -> str | None:
     return f"namespaces are not allowed here: {done.stderr.strip()}" if done.returncode else None
 
 
-@contextmanager
+@contextlib.contextmanager
 def two_nodes(directory: Path) -> Iterator[tuple[Node, Node]]:
     """node-a and node-b, which reach each other and themselves over ssh by name, and nothing else."""
     _configure(directory)
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         first, second = nodes = [stack.enter_context(_node(name, directory)) for name in NAMES]
         ends = [f"{name[-1]}{os.getpid()}" for name in NAMES]
         _run("ip", "link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
@@ -99,9 +97,9 @@ def two_nodes(directory: Path) -> Iterator[tuple[Node, Node]]:
         yield first, second
 
 
-@contextmanager
+@contextlib.contextmanager
 def _node(name: str, directory: Path) -> Iterator[Node]:
-    outer = subprocess.Popen([*UNSHARE, "bash", "-c", INIT, "init", name, str(directory)])
+    outer = subprocess.Popen([*UNSHARE, "bash", "-c", INIT, "init", name, str(directory)], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 10
         while not (children := psutil.Process(outer.pid).children()):
@@ -121,7 +119,6 @@ def _configure(directory: Path) -> None:
     (directory / "known_hosts").write_text("".join(f"{name} {known}" for name in NAMES))
     (directory / "authorized_keys").write_text((directory / "user_key.pub").read_text())
     (directory / "hosts").write_text("127.0.0.1 localhost\n10.77.0.1 node-a\n10.77.0.2 node-b\n")
-    (directory / "hostfile").write_text("".join(f"{name} slots=1\n" for name in NAMES))
     (directory / "sshd_config").write_text(
         f"HostKey {directory}/host_key\nAuthorizedKeysFile {directory}/authorized_keys\nPidFile none\n"
         "PermitRootLogin yes\nStrictModes no\nUsePAM no\nUseDNS no\nPrintMotd no\nPrintLastLog no\n"
