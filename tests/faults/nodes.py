@@ -69,6 +69,10 @@ class Node:
         """SIGKILL of everything on the node, sshd included, at one moment."""
         subprocess.run(self.enter("bash", "-c", "kill -KILL -1", directory=Path("/")), check=False)
 
+    def plug(self, state: str) -> None:
+        """Pulls its cable, `down`, or puts it in again, `up`: no connection is closed by that."""
+        _run(*self.enter("ip", "link", "set", "eth0", state, directory=Path("/")))
+
 
 def why_not() -> str | None:
     """Why there can be no two nodes here; None when there can."""

@@ -161,6 +161,25 @@ def test_a_node_without_its_controller_ends_its_ranks(yard: Yard, zero2_run: Fin
     assert_same_run(again, zero2_run)
 
 
+@pytest.mark.faults(case="8", fault="two nodes over ssh: the second's cable pulled")
+def test_nodes_that_are_cut_off_from_each_other_both_end(yard: Yard, zero2_run: Finished) -> None:
+    """The controller by the silence of ssh, the other node by the timeout of a collective operation."""
+    settings = ["trainer.save_steps=5", "launch.timeout_s=90", "launch.max_restarts=0"]
+    live = yard.over_ssh("cut-off", *settings)
+    live.wait_for_step(7)
+    yard.nodes[1].plug("down")
+    try:
+        done = live.end()
+        assert done.code == 1 and "node-b is gone" in done.stderr.splitlines()[-1]
+        assert yard.nodes[0].left() == []
+        yard.nothing_left()
+    finally:
+        yard.nodes[1].plug("up")
+    again = yard.over_ssh("cut-off", *settings).end()
+    assert again.status["resumed_from"] == [5]
+    assert_same_run(again, zero2_run)
+
+
 @pytest.mark.faults(case="8", fault="two nodes over ssh: SIGKILL of one rank on the second")
 def test_a_rank_that_dies_elsewhere_is_named(yard: Yard, zero2_run: Finished) -> None:
     live = yard.over_ssh("nodes-rank-killed", "trainer.save_steps=5")
