@@ -1,6 +1,7 @@
 """One node's part of a launch over ssh, see trainyard.over_ssh: `python -m trainyard.node`, told by standard input.
 
-The first line is what it must know, as JSON; the end of the input means that the controller is gone or wants the end.
+The first line is what it must know, as JSON; further ones are signs of life; the end of the input means that the
+controller is gone or wants the end.
 Secrets of the environment come this way too, and so stand in no command line.
 """
 
@@ -9,10 +10,14 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from trainyard.signals import StopSignals
+
+SILENCE_S = 60.0
+"""Seconds without a sign of life after which the controller is taken for gone."""
 
 
 def main(stop: StopSignals) -> int:
@@ -32,20 +37,26 @@ def main(stop: StopSignals) -> int:
         setattr(config.launch, name, request[name])
     checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
     attempt = Attempt(config, detect(), run_dir, checkpoint, stop, _say, leads=False)
-    attempt.follow(lambda progress: None, over=_end_of_input().is_set)
+    attempt.follow(lambda progress: None, over=Controller().is_gone)
     return 1 if attempt.code else 0
 
 
-def _end_of_input() -> threading.Event:
-    """Is set once there is no more to read."""
-    ended = threading.Event()
+class Controller:
+    """What the standard input tells of the controller: it speaks every few seconds, and the input ends with it."""
 
-    def read() -> None:
-        sys.stdin.read()
-        ended.set()
+    def __init__(self) -> None:
+        self._heard = time.monotonic()
+        self._ended = False
+        threading.Thread(target=self._listen, daemon=True, name="follow-controller").start()
 
-    threading.Thread(target=read, daemon=True, name="follow-controller").start()
-    return ended
+    def is_gone(self) -> bool:
+        """Has it ended, or been silent for so long that the network must be cut?"""
+        return self._ended or time.monotonic() > self._heard + SILENCE_S
+
+    def _listen(self) -> None:
+        while sys.stdin.readline():
+            self._heard = time.monotonic()
+        self._ended = True
 
 
 def _say(text: str) -> None:

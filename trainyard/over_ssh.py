@@ -2,7 +2,7 @@
 
 DeepSpeed's own way to several nodes, pdsh, hands environment and paths to a remote shell as they are, and the ranks
 live on when the connection is lost. Here the command line over ssh is the same for every run; all else goes through
-ssh's standard input, whose end tells the node that the controller is gone.
+ssh's standard input, whose end or silence tells the node that the controller is gone.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ GONE = 255
 """The exit code of ssh when there is no connection, or what it ran was killed."""
 END_S = 5.0
 """Seconds in which the nodes end what is left of the ranks, before the connections are cut."""
+BEAT_S = 10.0
+"""Seconds between two signs of life for the nodes, see node.SILENCE_S."""
 OF_ONE_MACHINE = re.compile(
     r"(SSH|SLURM|XDG|DBUS)_.*|CUDA_VISIBLE_DEVICES|HOME|HOST(NAME)?|USER|LOGNAME|MAIL|SHELL|SHLVL|PWD|OLDPWD|TERM|DISPLAY|"
     r"TMPDIR|_"
@@ -59,6 +62,14 @@ class Launch:
     def own_processes(self) -> list[int]:
         """The connections: a signal to one of them is meant for the run."""
         return [ssh.pid for ssh in self.nodes.values()]
+
+    def beat(self) -> None:
+        """Gives signs of life to the nodes, until all connections have ended."""
+        while self.code is None:
+            for ssh in self.nodes.values():
+                with contextlib.suppress(OSError, ValueError):  # this one has ended, or its input is closed
+                    _send(ssh, b"\n")
+            time.sleep(BEAT_S)
 
     def end(self) -> None:
         """Has each node end its ranks, and waits for it, but not for a node that does not answer."""
@@ -95,11 +106,16 @@ def start(config: Config, run: RunDir, resume: Path | None) -> Launch:
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
             launch.nodes[host] = ssh
-            assert ssh.stdin is not None
             with contextlib.suppress(OSError):  # it has ended already, and its exit code tells
-                ssh.stdin.write(json.dumps(request | {"node_rank": rank}).encode() + b"\n")
-                ssh.stdin.flush()
+                _send(ssh, json.dumps(request | {"node_rank": rank}).encode() + b"\n")
+    threading.Thread(target=launch.beat, daemon=True, name="signs-of-life").start()
     return launch
+
+
+def _send(ssh: subprocess.Popen[bytes], line: bytes) -> None:
+    assert ssh.stdin is not None
+    ssh.stdin.write(line)
+    ssh.stdin.flush()
 
 
 def shared_environment() -> dict[str, str]:

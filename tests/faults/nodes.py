@@ -97,7 +97,7 @@ def two_nodes(directory: Path) -> Iterator[tuple[Node, Node]]:
             _run(*node.enter("ip", "address", "add", f"10.77.0.{number}/24", "dev", "eth0", directory=directory))
             _run(*node.enter("ip", "link", "set", "eth0", "up", directory=directory))
         for node in nodes:
-            _wait_for_ssh(first, node, directory)
+            wait_for_ssh(first, node)
         yield first, second
 
 
@@ -133,10 +133,11 @@ def _configure(directory: Path) -> None:
     )
 
 
-def _wait_for_ssh(first: Node, node: Node, directory: Path) -> None:
+def wait_for_ssh(first: Node, node: Node) -> None:
+    """Until one node reaches another."""
     deadline = time.monotonic() + 20
     while True:
-        done = subprocess.run(first.enter("ssh", node.name, "hostname", directory=directory), capture_output=True)
+        done = subprocess.run(first.enter("ssh", node.name, "hostname", directory=Path("/")), capture_output=True)
         if done.stdout.decode().strip() == node.name:
             return
         assert time.monotonic() < deadline, done.stderr.decode()
