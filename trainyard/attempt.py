@@ -2,16 +2,15 @@
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from trainyard import launcher, signals
+from trainyard import launcher, over_ssh, signals
 from trainyard.devices import Devices
 from trainyard.display import Display
 from trainyard.rundir import RunDir, read_json
@@ -25,16 +24,21 @@ DUMP_S = 1.0
 """Seconds in which the ranks write their stacks."""
 
 Say = Callable[[str], None]
+Launch = launcher.Launch | over_ssh.Launch
 
 
 @dataclass
 class Attempt:
     """Starts DeepSpeed's launcher and stays with it.
 
+    Args:
+        leads: False where another node's controller shows what happens and answers for the whole run.
+
     Attributes:
         asked: what asked for a stop, a signal's name; empty while nothing has.
         hung: seconds without progress after which the ranks were killed; None unless they were.
-        killed: ranks that died without a word.
+        killed: ranks that died without a word, on whatever node.
+        lost: nodes of the hostfile that are gone, or whose connection is.
         code: the launcher's exit code.
     """
 
@@ -44,11 +48,13 @@ class Attempt:
     checkpoint: Path | None
     stop: StopSignals
     say: Say
+    leads: bool = True
 
     def __post_init__(self) -> None:
         self.asked = ""
         self.hung: float | None = None
         self.killed: list[int] = []
+        self.lost: Sequence[str] = []
         self.code = 0
         self.progress: dict[str, Any] = {}
         self._deadline = self._failed_at = float("inf")
@@ -56,7 +62,7 @@ class Attempt:
 
     def clear(self) -> None:
         """Removes what an earlier launch has left."""
-        leftovers = (*self.run_dir.logs.glob("*.error.json"), *self.run_dir.logs.glob("*.pid"))
+        leftovers = [path for kind in ("error.json", "pid", "killed") for path in self.run_dir.logs.glob(f"*.{kind}")]
         for leftover in (self.run_dir.progress, self.run_dir.stop, *leftovers):
             leftover.unlink(missing_ok=True)
 
@@ -67,27 +73,29 @@ class Attempt:
             note: gets rank 0's progress again and again.
             over: are the ranks of no use any more?
         """
-        node = self.config.launch.node_rank
-        log = self.run_dir.logs / f"launcher-{node}.log" if node else self.run_dir.launcher_log
-        process = launcher.start(
-            launcher.command(self.config, self.devices, self.run_dir, self.checkpoint),
-            launcher.environment(self.config, self.devices),
-            log,
-        )
+        launch = self._start()
         try:
-            with Display(None if node else self.run_dir.console) as display:
-                while process.poll() is None:
+            with Display(self.run_dir.console if self.leads else None) as display:
+                while launch.code is None:
                     self._look(display, note)
-                    self._pass_on_stop(process)
-                    if self._is_over() or over():
+                    self._pass_on_stop(launch)
+                    if self._is_over(launch) or over():
                         break
                     time.sleep(POLL_S)
-                self._has_failed()  # while it can be told who died by himself
-                launcher.kill(process)
+                self._has_failed(launch)  # while it can be told who died by himself
+                launch.end()
                 self._look(display, note)
         finally:
-            launcher.kill(process)
-            self.code = process.returncode
+            launch.end()
+            self.code = launch.code or 0
+
+    def _start(self) -> Launch:
+        config, run_dir = self.config, self.run_dir
+        if config.launch.hostfile:
+            return over_ssh.start(config, run_dir, self.checkpoint)
+        log = run_dir.launcher_log if self.leads else run_dir.logs / f"launcher-{config.launch.node_rank}.log"
+        arguments = launcher.command(config, self.devices, run_dir, self.checkpoint)
+        return launcher.start(arguments, launcher.environment(config, self.devices), log)
 
     def _look(self, display: Display, note: Callable[[dict[str, Any]], None]) -> None:
         progress = read_json(self.run_dir.progress)
@@ -96,14 +104,14 @@ class Attempt:
         display.update(progress)
         note(progress)
 
-    def _pass_on_stop(self, process: subprocess.Popen[bytes]) -> None:
+    def _pass_on_stop(self, launch: Launch) -> None:
         """Tells the ranks once; from then on they have the grace period."""
         if self.asked:
             return
         if self.stop.count:
             self.asked = self.stop.name
         else:
-            self.asked = next(filter(None, map(signals.pending, launcher.own_processes(process.pid))), "")
+            self.asked = next(filter(None, map(signals.pending, launch.own_processes())), "")
         self.asked = self.asked or str(self.progress.get("asked", ""))
         if self.asked:
             grace = self.config.launch.grace_period_s
@@ -111,13 +119,13 @@ class Attempt:
             self.run_dir.stop.touch()
             self.say(f"{self.asked}: saving a checkpoint, then stopping (at most {grace:g} s)")
 
-    def _is_over(self) -> bool:
+    def _is_over(self, launch: Launch) -> bool:
         """Must the ranks be killed: a peer has failed, the grace period has passed, a third signal came, or they hang?
 
         After a failure DeepSpeed's launcher ends the other ranks one after the other and waits up to 30 s for each.
         """
         now = time.monotonic()
-        if self._failed_at == float("inf") and self._has_failed():
+        if self._failed_at == float("inf") and self._has_failed(launch):
             self._failed_at = now
         limit = self.config.launch.hang_timeout_s
         if now > self._beat + limit:
@@ -126,11 +134,15 @@ class Attempt:
             return True
         return now > self._failed_at + PEER_GRACE_S or now > self._deadline or self.stop.count > 2
 
-    def _has_failed(self) -> bool:
-        """Has a rank said that it failed, or died without a word?"""
-        dead = sorted(rank for rank, pid in self._ranks() if not _is_alive(pid))
-        self.killed = [rank for rank in dead if not (self.run_dir.logs / f"rank-{rank}.error.json").exists()]
-        return bool(dead) or any(self.run_dir.logs.glob("rank-*.error.json"))
+    def _has_failed(self, launch: Launch) -> bool:
+        """Has a rank said that it failed, or died without a word, or has a whole node failed?"""
+        logs = self.run_dir.logs
+        for rank in (rank for rank, pid in self._ranks() if not _is_alive(pid)):
+            if not (logs / f"rank-{rank}.error.json").exists():
+                (logs / f"rank-{rank}.killed").touch()  # for the other nodes
+        self.killed = sorted(int(file.stem.removeprefix("rank-")) for file in logs.glob("rank-*.killed"))
+        self.lost = launch.lost
+        return bool(self.killed) or launch.failed or any(logs.glob("rank-*.error.json"))
 
     def _ranks(self) -> Iterator[tuple[int, int]]:
         """Rank and process of those on this node that have not left in order."""

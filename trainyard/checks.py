@@ -5,6 +5,7 @@ A message has the value, the rule and the fix. Nothing here writes, imports torc
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,8 @@ def _launch(config: Config, hosts: int) -> Iterator[str]:
     launch = config.launch
     if launch.hostfile is not None and hosts == 0:
         yield f"launch.hostfile={launch.hostfile}: must be a file with a line `host slots=N` for each node"
+    if launch.hostfile is not None and shutil.which("ssh") is None:
+        yield f"launch.hostfile={launch.hostfile}: there is no ssh to reach the nodes; install an OpenSSH client"
     if launch.node_rank is not None:
         if not 0 <= launch.node_rank < launch.num_nodes:
             yield f"launch.node_rank={launch.node_rank}: must be from 0 to {launch.num_nodes - 1}, launch.num_nodes - 1"

@@ -63,7 +63,7 @@ class Follower:
         start = Path(lead["checkpoint"]) if lead["checkpoint"] else None
         begin = start.name if start else "the start"
         print(f"node {self.config.launch.node_rank}: launch {lead['attempt']} from {begin}", flush=True)
-        attempt = Attempt(self.config, self.devices, self.run_dir, start, self.stop, print)
+        attempt = Attempt(self.config, self.devices, self.run_dir, start, self.stop, print, leads=False)
         attempt.follow(
             lambda progress: None,
             over=lambda: self._lead(leader).get("attempt") != lead["attempt"] or self.run_dir.holder() != leader,

@@ -1,10 +1,12 @@
-"""DeepSpeed's launcher: its command line, its environment, and the processes it starts."""
+"""DeepSpeed's launcher on this node: its command line, its environment, and the processes it starts."""
 
 import os
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -64,14 +66,12 @@ def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) 
 
 
 def _placement(config: Config, devices: Devices, run: RunDir) -> list[str]:
-    """Which nodes and devices.
+    """Which of how many nodes this is, and its devices.
 
     DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number, so visible ones are named. Without a hostfile it
     would read /job/hostfile, so it gets one that is not there.
     """
     launch = config.launch
-    if launch.hostfile:
-        return [f"--hostfile={launch.hostfile}", f"--num_gpus={launch.num_devices}", f"--num_nodes={launch.num_nodes}"]
     if launch.node_rank is not None:
         hostfile = run.logs / f"hostfile-{launch.node_rank}"
         slots = [f"node-{number} slots={launch.num_devices}\n" for number in range(launch.num_nodes)]
@@ -103,31 +103,46 @@ def _threads(config: Config, devices: Devices) -> int:
     return max(1, cores // (config.launch.num_devices or 1)) if not devices.on_gpu else min(8, cores)
 
 
-def start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+@dataclass
+class Launch:
+    """DeepSpeed's launcher and the ranks that it starts, in a session of their own."""
+
+    launcher: subprocess.Popen[bytes]
+    failed: bool = False
+    lost: Sequence[str] = ()
+    """Of other nodes; this launch has none."""
+
+    @property
+    def code(self) -> int | None:
+        """The launcher's exit code; None while it runs."""
+        return self.launcher.poll()
+
+    def own_processes(self) -> list[int]:
+        """The launcher's own processes on this node, not the ranks: the command, and what it starts to start them."""
+        try:
+            children = psutil.Process(self.launcher.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [self.launcher.pid, *(child.pid for child in children)]
+
+    def end(self) -> None:
+        """Ends whatever is left of the launch on this node."""
+        for process in session(self.launcher.pid):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.launcher.wait()
+
+
+def start(arguments: list[str], env: dict[str, str], log: Path) -> Launch:
     """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone."""
     with log.open("wb") as stream, signals.held_back():
-        return subprocess.Popen(
-            arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        return Launch(
+            subprocess.Popen(
+                arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
         )
-
-
-def own_processes(leader: int) -> list[int]:
-    """The launcher's own processes on this node, not the ranks: the command, and what it starts to start them."""
-    try:
-        children = psutil.Process(leader).children()
-    except psutil.NoSuchProcess:
-        return []
-    return [leader, *(child.pid for child in children)]
-
-
-def kill(launcher: subprocess.Popen[bytes]) -> None:
-    """Ends whatever is left of the launch on this node."""
-    for process in session(launcher.pid):
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    launcher.wait()
 
 
 def session(leader: int) -> list[psutil.Process]:

@@ -72,6 +72,10 @@ def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
         ranks = " and ".join(f"rank {rank}" for rank in attempt.killed)
         text = f"failed: {ranks} died without a message: killed, or out of memory (dmesg tells). See {logs}"
         return Failure(text, step, final=False)
+    tail = "\n".join(_read(run_dir.launcher_log).splitlines()[-LOG_TAIL:])
+    if attempt.lost:  # its peers' complaints are not the cause here either
+        text = f"{tail}\nfailed: {' and '.join(attempt.lost)} is gone, or ssh does not get through; see {logs}"
+        return Failure(text, step, final=False)
     if errors:
         first = errors[0]
         text = (
@@ -80,7 +84,6 @@ def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
             f"rank {first['rank']}: {first['error']}"
         )
         return Failure(text, first["step"], first["final"])
-    tail = "\n".join(_read(run_dir.launcher_log).splitlines()[-LOG_TAIL:])
     text = f"{tail}\nfailed: a rank or the launcher ended without a message (exit code {attempt.code}); see {logs}"
     return Failure(text, step, final=False)
 

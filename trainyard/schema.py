@@ -235,13 +235,14 @@ class LaunchConfig:
     devices_per_job: int | None = None
     """Ranks of each run of a sweep; as many runs go on at once as num_devices has room for. None: one with all."""
     hostfile: str | None = None
-    """DeepSpeed hostfile, `host slots=N` a line; the nodes share a file system. None: this machine alone."""
+    """DeepSpeed hostfile, `host slots=N` a line: ssh starts the ranks on each node, this one included if it is named.
+    The nodes share a file system. None: this machine alone."""
     num_nodes: int = 1
     """Nodes; filled in from the hostfile where there is one."""
     node_rank: int | None = None
     """Where the command is given on each node by itself, which of them this is, from 0; as $SLURM_NODEID."""
     master_addr: str | None = None
-    """With node_rank: the host name or address of node 0."""
+    """The host name or address by which all nodes reach node 0. None with a hostfile: the name of its first host."""
     master_port: int | None = None
     """None: a free one; with node_rank 29500."""
     grace_period_s: float = 110.0

@@ -228,7 +228,8 @@ class Supervisor:
         if last.final or len(failures) > allowed:
             return False
         if last.step in (failure.step for failure in failures[:-1]):
-            say(f"step {last.step} has failed twice; not tried again", wrong=True)
+            moment = "the start" if last.step is None else f"step {last.step}"
+            say(f"{moment} has failed twice; not tried again", wrong=True)
             return False
         seconds = min(BACK_OFF_S * 2 ** (len(failures) - 1), MAX_BACK_OFF_S)
         say(f"{last.line}; restart {len(failures)} of {allowed} in {seconds:g} s", wrong=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Finished, clean_env, command
-from disturb import SLOW, Live, assert_same_run, leftovers
+from disturb import SLOW, Faults, Live, assert_same_run, leftovers
 
 SRUN = """#!/usr/bin/env bash
 shift  # --kill-on-bad-exit=0
@@ -79,3 +79,15 @@ def test_a_failure_on_one_node_is_met_by_all(zero2_run: Finished, outputs: Path,
     assert done.status["restarts"] == 1
     assert_same_run(done, zero2_run)
     assert leftovers(live.run) == []
+
+
+@pytest.mark.faults(case="8", fault="a node of the hostfile that cannot be reached")
+def test_a_node_that_cannot_be_reached_is_named(faults: Faults, tmp_path: Path) -> None:
+    hostfile = tmp_path / "hosts"
+    hostfile.write_text("nowhere.invalid slots=2\n")
+    done = faults.again("unreachable", f"launch.hostfile={hostfile}")
+    assert done.code == 1
+    assert "ssh: Could not resolve hostname nowhere.invalid" in done.stderr
+    assert "the start has failed twice; not tried again" in done.stderr
+    assert "nowhere.invalid is gone, or ssh does not get through" in done.stderr.splitlines()[-1]
+    assert leftovers(done.run) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Finished
-from disturb import SLOW, Faults, Live, Warm, assert_same_run, leftovers
+from disturb import SLOW, Faults, Live, Warm, assert_same_run, leftovers, mounted
 
 from trainyard.checkpoint import verify
 
@@ -85,6 +85,54 @@ def test_the_weights_are_those_of_the_recorded_step(faults: Faults, moment: str,
     resumed = faults.again(name, *settings)
     assert resumed.status["resumed_from"] == [step]
     assert_same_run(resumed, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [2, 3])
+@pytest.mark.faults(case="5", fault="a second and a third signal during a save")
+def test_a_second_signal_changes_nothing_and_a_third_ends_at_once(
+    faults: Faults, zero2_run: Finished, tmp_path: Path, signals: int
+) -> None:
+    name, release = f"stop-{signals}-times", tmp_path / "release"
+    live = faults.start(name, "trainer.save_steps=5", fault="hold-in-save 0 5", FAULT_HOLD=str(release))
+    live.wait_for(release.with_suffix(".begun").exists)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)[:signals]:
+        live.process.send_signal(number)
+    if signals == 2:
+        live.wait_for((live.run / "stop").exists)
+        release.touch()
+        stopped(live)
+    else:
+        done = live.end()
+        assert done.code == 1 and "stopped without a checkpoint of the last" in done.stderr
+        assert leftovers(live.run) == []
+    resumed = faults.again(name, "trainer.save_steps=5")
+    assert len(resumed.status["resumed_from"]) == 3 - signals
+    assert_same_run(resumed, zero2_run)
+
+
+@pytest.mark.slow
+@pytest.mark.faults(case="5", fault="SIGTERM while data workers hold what they have in /dev/shm")
+def test_nothing_is_left_in_shared_memory(faults: Faults, tmp_path: Path) -> None:
+    """/dev/shm is the run's own here, and its content is listed once the run has ended."""
+    mounted("mount -t tmpfs tmpfs /dev/shm")  # or the test is skipped
+    listed = tmp_path / "listed"
+    script = (
+        f'mount -t tmpfs tmpfs /dev/shm; touch /dev/shm/seen; "$@" || code=$?; ls -A /dev/shm > {listed}; exit $code'
+    )
+    inside = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    stopped(faults.start("stop-shm", "trainer.dataloader_num_workers=2", fault="stop-in-forward 1 7", inside=inside))
+    assert listed.read_text().split() == ["seen"]
+
+
+@pytest.mark.slow
+@pytest.mark.faults(case="5", fault="a grace period that holds no save")
+def test_a_short_grace_period_is_named_at_the_first_checkpoint(warm: Warm, corpus: Path) -> None:
+    done = warm("short-grace", corpus, "launch.grace_period_s=0.01", "trainer.max_steps=3", "trainer.save_steps=1")
+    assert done.code == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    (saved, *_) = [number for number, line in enumerate(lines) if "step 1: checkpoint saved in" in line]
+    assert "launch.grace_period_s=0.01: that may not be enough for a save" in lines[saved + 1]
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard import launcher
+from trainyard import checks, launcher, over_ssh
 from trainyard.config import compose
 from trainyard.devices import CPU, Devices
 from trainyard.resolve import resolve
@@ -40,9 +40,6 @@ def test_a_hostfile_gives_nodes_and_ranks(tmp_path: Path) -> None:
     resolve(config, [], CPU, hosts)
     assert (config.launch.num_nodes, config.launch.num_devices) == (2, 4)
     assert config.trainer.gradient_accumulation_steps == 1
-    arguments = launcher.command(config, CPU, RunDir(tmp_path), None)
-    assert f"--hostfile={hostfile}" in arguments
-    assert "--num_nodes=2" in arguments
     hostfile.write_text("node-a four slots\n")
     assert launcher.read_hostfile(str(hostfile)) == {}
 
@@ -56,3 +53,22 @@ def test_threads_are_shared_among_cpu_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     assert env["DS_ACCELERATOR"] == "cpu"
     gpu = Devices(kind="cuda", count=2, name="H200", bf16=True)
     assert "DS_ACCELERATOR" not in launcher.environment(config, gpu)
+
+
+def test_other_nodes_get_the_environment_but_for_what_belongs_to_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {"HOME": "/home/here", "SSH_AUTH_SOCK": "/tmp/agent", "SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "3"}
+    shared = {"SWANLAB_API_KEY": "key", "NCCL_SOCKET_IFNAME": "ib0", "PATH": "/venv/bin", "HOME_OF_DATA": "/data"}
+    for name, value in (own | shared).items():
+        monkeypatch.setenv(name, value)
+    environment = over_ssh.shared_environment()
+    assert shared.items() <= environment.items()
+    assert not own.keys() & environment.keys()
+
+
+def test_a_hostfile_needs_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hostfile = tmp_path / "hosts"
+    hostfile.write_text("node-a slots=2\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = compose("pretrain", [f"launch.hostfile={hostfile}", f"paths.outputs={tmp_path}"])
+    resolve(config, [], CPU, {"node-a": 2})
+    assert any("there is no ssh" in problem for problem in checks.problems(config, CPU, RunDir(tmp_path / "run")))

@@ -80,6 +80,14 @@ def send(number: int) -> Any:
     return lambda: os.kill(os.getpid(), number)
 
 
+def hold() -> None:
+    """Waits for the file FAULT_HOLD to be there; that it does so is told by another, with .begun as its suffix."""
+    release = Path(os.environ["FAULT_HOLD"])
+    release.with_suffix(".begun").touch()
+    while not release.exists():
+        time.sleep(0.02)
+
+
 def fill() -> None:
     """Leaves no room on the disk of FAULT_FILL."""
     with contextlib.suppress(OSError), Path(os.environ["FAULT_FILL"]).open("wb", buffering=0) as stream:
@@ -231,6 +239,7 @@ FAULTS = {
     "fill": ("training_step", fill),
     "fill-in-save": ("_save_optimizer_and_scheduler", fill),
     "hang": ("training_step", hang),
+    "hold-in-save": ("_save_optimizer_and_scheduler", hold),
     "fail": ("training_step", fail),
     "stop-in-forward": ("compute_loss", send(signal.SIGTERM)),
     "stop-in-evaluation": ("evaluation_loop", send(signal.SIGTERM)),
