@@ -24,7 +24,7 @@ def test_every_group_option_composes() -> None:
     assert len(options) >= 15
     for group, name in options:
         extra = ["model.path=gpt2"] if name == "from_path" else []
-        stage = "sft" if group == "peft" or name in CHAT_DATA or name.startswith("sft_") else "pretrain"
+        stage = "sft" if group == "peft" or name in (*CHAT_DATA, "lora") or name.startswith("sft_") else "pretrain"
         assert compose(stage, [f"{group}={name}", *extra]).stage == stage
 
 

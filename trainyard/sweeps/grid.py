@@ -53,15 +53,23 @@ def read(stage: str, arguments: Sequence[str]) -> Request:
     config = compose(stage, given)
     params = [f"{key}={values}" for key, values in config.sweep.params.items()]
     more, beside = axes(stage, params)
-    swept = {**beside, **swept}
+    decided = {key_of(item) for item in given}
+    swept = {**{key: axis for key, axis in beside.items() if key_of(key) not in decided}, **swept}
     if not swept:
         example = "trainer.learning_rate=1e-4,3e-4"
         raise ConfigError([f"-m: nothing is swept; give a setting several values, as {example}, or choose sweep="])
-    same = [*(item for item in given if not key_of(item).startswith(OWN)), *more]
-    if wrong := [key for key in swept if key_of(key).startswith(("run.name", "run.sweep", "sweep", "launch.devices"))]:
+    same = [item for item in more if key_of(item) not in decided]
+    same += [item for item in given if not key_of(item).startswith(OWN)]
+    if wrong := [key for key in swept if key_of(key).startswith(OWN)]:
         raise ConfigError([f"{wrong[0]}: belongs to the sweep, and has one value for all of its points"])
-    name = config.sweep.name or config.run.name or default_name([*given, *(f"{k}={v}" for k, v in swept.items())])
-    return Request(config, name, same, swept)
+    return Request(config, config.sweep.name or config.run.name or _sweep_name(given, swept), same, swept)
+
+
+def _sweep_name(given: Sequence[str], swept: Mapping[str, Axis]) -> str:
+    """After its file in conf/sweep/, if it has one, then as a run would be named."""
+    chosen = [item.partition("=")[2] for item in given if item.startswith("sweep=")]
+    shaping = [item for item in given if not key_of(item).startswith("sweep")]
+    return "-".join([*chosen, default_name([*shaping, *(f"{key}={axis}" for key, axis in swept.items())])])
 
 
 class Grid:
