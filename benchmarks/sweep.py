@@ -2,8 +2,8 @@
 
 Run it in the project's environment: python benchmarks/sweep.py [--rounds 3]
 Four points of one rank each, that differ in their seed, on data that is prepared: as a sweep one at a time, as a sweep
-two at a time, and one run by itself with the same settings. The three take turns; figures are medians of the rounds. The
-overhead is the time of the sweep, one at a time, by point, less the time of the lone run.
+two at a time, and one run by itself with the same settings. The three take turns; figures are medians of the rounds.
+The overhead is the time of the sweep, one at a time, by point, less the time of the lone run.
 """
 
 import argparse
