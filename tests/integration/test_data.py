@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from conftest import TINY, Finished, Pretrain, clean_env, make_documents
@@ -69,31 +70,19 @@ def test_a_prepare_that_is_ended_ends_its_helper_and_goes_on_later(tmp_path: Pat
             stream.write(json.dumps({"text": f"{row} {text}"}) + "\n")
     arguments = command("prepare", tmp_path / "out", corpus, "--processes", "2")
     process = subprocess.Popen(arguments, env=clean_env(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while len(_processes(tmp_path)) < 2 or not list((tmp_path / "out").glob("prepared/.*.parts/.data-*.arrow")):
+    helpers: list[psutil.Process] = []
+    while not helpers or not list((tmp_path / "out").glob("prepared/.*.parts/.data-*.arrow")):
         assert process.poll() is None
+        helpers = [child for child in psutil.Process(process.pid).children() if "--helper" in child.cmdline()]
         time.sleep(0.01)
     process.send_signal(number)
     process.wait()
     assert process.returncode == (1 if number == signal.SIGTERM else -signal.SIGKILL)
-    while _processes(tmp_path):  # until the test's own timeout
-        time.sleep(0.05)
+    assert psutil.wait_procs(helpers, timeout=60)[1] == []
     (parts,) = (tmp_path / "out" / "prepared").glob(".*.parts")
     assert len(list(parts.glob("part-*.json"))) < int(parts.name.split(".")[2])  # the helper did not go on
     made = summary(subprocess.run(arguments, env=clean_env(), capture_output=True, text=True))
     assert made["documents"] == 700
-
-
-def _processes(mark: Path) -> list[str]:
-    """Command lines of this machine that mention a folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(str(mark).encode() in word for word in words) and b"trainyard" in words:
-            found.append(" ".join(word.decode() for word in words))
-    return found
 
 
 def test_bad_documents_stop_prepare_with_exit_2(tmp_path: Path) -> None:

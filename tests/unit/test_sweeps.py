@@ -168,6 +168,7 @@ def test_a_search_learns_and_goes_on_where_it_was() -> None:
     assert again.next() is None and [point.name for point in again.points] == list(losses)
     half = [*rows[:10], rows[10] | {"state": "preempted"}]
     later = search("sweep.trials=30", earlier=half)
+    assert (again.begin(lambda point: True), later.begin(lambda point: True)) == (0, 20)
     first = later.next()
     assert first is not None and first.name == rows[10]["point"]  # what was interrupted comes first
     count = 1

@@ -95,9 +95,10 @@ class Grid:
         """Points to be checked before the first is started."""
         return self.points
 
-    def begin(self, wanted: Callable[[Point], bool]) -> None:
-        """Leaves out what is not wanted."""
+    def begin(self, wanted: Callable[[Point], bool]) -> int:
+        """Leaves out what is not wanted; the number of points that are."""
         self._todo = [point for point in self.points if wanted(point)]
+        return len(self._todo)
 
     def next(self) -> Point | None:
         """Another point to run; None when there is none."""

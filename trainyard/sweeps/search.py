@@ -46,8 +46,10 @@ class Search:
         ends = {key: _ends(axis) for key, axis in self.request.swept.items()}
         return [grid.point(self.request, {key: pair[end] for key, pair in ends.items()}) for end in (0, 1)]
 
-    def begin(self, wanted: Callable[[Point], bool]) -> None:
-        """Has nothing to leave out: what an earlier command has seen end is known already."""
+    def begin(self, wanted: Callable[[Point], bool]) -> int:
+        """The number of points to come; what an earlier command has seen end is known already."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return max(0, self.trials - len(self._study.trials)) + len(waiting)
 
     def next(self) -> Point | None:
         """Another point to run; None when there are enough."""

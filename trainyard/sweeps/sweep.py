@@ -38,7 +38,7 @@ class Source(Protocol):
     points: list[Point]
 
     def examples(self) -> list[Point]: ...
-    def begin(self, wanted: Callable[[Point], bool]) -> None: ...
+    def begin(self, wanted: Callable[[Point], bool]) -> int: ...
     def next(self) -> Point | None: ...
     def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None: ...
     def falls_behind(self, point: Point, curve: dict[int, float]) -> bool: ...
@@ -95,8 +95,8 @@ class Sweep:
             return refuse([f"sweep.name={self.request.name}: the sweep is alive, {self.folder.holder()}"])
         self.pool.logs.mkdir(parents=True, exist_ok=True)
         mine = self.source.points if task is None else [self.source.points[int(task)]]
-        self.source.begin(lambda point: point in mine and self._is_wanted(point))
-        say(f"sweep {self.request.name}: {len(self.pool.slots)} at a time, in {self.folder.path}")
+        todo = self.source.begin(lambda point: point in mine and self._is_wanted(point))
+        say(f"sweep {self.request.name}: {todo} points to do, {len(self.pool.slots)} at a time, in {self.folder.path}")
         self._follow()
         self.results.write(self.source.points)
         return self._conclude(mine)
