@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from trainyard import launcher, over_ssh, signals
+from trainyard import compile_locks, launcher, over_ssh, signals
 from trainyard.devices import Devices
 from trainyard.display import Display
 from trainyard.rundir import RunDir, read_json
@@ -39,7 +39,7 @@ class Attempt:
         hung: seconds without progress after which the ranks were killed; None unless they were.
         killed: ranks that died without a word, on whatever node.
         lost: nodes of the hostfile that are gone, or whose connection is.
-        code: the launcher's exit code.
+        code: the launcher's exit code, or that of the first node that failed.
     """
 
     config: Config
@@ -93,6 +93,8 @@ class Attempt:
         config, run_dir = self.config, self.run_dir
         if config.launch.hostfile:
             return over_ssh.start(config, run_dir, self.checkpoint)
+        for text in compile_locks.remove_dead(compile_locks.builds()):
+            self.say(text)
         log = run_dir.launcher_log if self.leads else run_dir.logs / f"launcher-{config.launch.node_rank}.log"
         arguments = launcher.command(config, self.devices, run_dir, self.checkpoint)
         return launcher.start(arguments, launcher.environment(config, self.devices), log)

@@ -69,6 +69,9 @@ def verify(checkpoint: Path) -> str | None:
             return f"{name} has {file.stat().st_size} bytes instead of {entry['size']}"
         if _checksum(file) != entry["xxh3_128"]:
             return f"{name} was damaged: its checksum differs from the manifest's"
+    there = {str(file.relative_to(checkpoint)) for file in checkpoint.rglob("*") if file.is_file()}
+    if strange := sorted(name for name in there - files.keys() if name.endswith(pickles.SUFFIXES)):
+        return f"{strange[0]} is not in {MANIFEST}: no save has written it; delete it"
     for name in files:
         if name.endswith(pickles.SUFFIXES):
             try:

@@ -21,22 +21,31 @@ def remove_dead(directory: Path) -> Iterator[str]:
     """Removes locks below a directory of builds that nobody holds any more, and says so of each; names the others.
 
     PyTorch waits for such a file for ever, silently. Whoever makes it keeps it open as long as the build lasts
-    (torch.utils.file_baton), so one that no process has open was left behind. That is certain on this machine alone:
-    where machines share the file system, a lock is named and stays. A container that shares nothing but this directory
-    counts as this machine, and is not seen.
+    (torch.utils.file_baton), so one that no process has open was left behind. That is certain of this user's processes
+    on this machine alone: another user's lock, and one where machines share the file system, is named and stays. A
+    container that shares nothing but this directory counts as this machine, and is not seen.
     """
     for lock in sorted([*directory.glob("*/lock"), *directory.glob("*/*/lock")]):
-        extension, holder, kind = lock.parent.name, _holder(lock), _file_system(lock)
-        if holder is not None:
-            yield f"{lock}: process {holder} is building {extension}; ranks that need it wait for that"
-        elif kind in ONE_MACHINE:
-            lock.unlink(missing_ok=True)
-            yield f"{lock}: removed; a build of {extension} was killed and left it, and ranks would wait for ever"
-        else:
-            yield (
-                f"{lock}: no process here holds it, but one on another machine may ({kind} is shared): "
-                f"delete it if none builds {extension}, ranks that need it would wait for ever"
-            )
+        try:
+            yield _look_at(lock)
+        except FileNotFoundError:  # the build has ended meanwhile
+            continue
+        except OSError as error:
+            yield f"{lock}: {error.strerror}; delete it if nobody builds there, ranks that need it would wait for ever"
+
+
+def _look_at(lock: Path) -> str:
+    extension, holder, kind = lock.parent.name, _holder(lock), _file_system(lock)
+    if holder is not None:
+        return f"{lock}: process {holder} is building {extension}; ranks that need it wait for that"
+    if kind in ONE_MACHINE and lock.stat().st_uid == os.geteuid():
+        lock.unlink()
+        return f"{lock}: removed; a build of {extension} was killed and left it, and ranks would wait for ever"
+    whose = f"one on another machine may ({kind} is shared)" if kind not in ONE_MACHINE else "another user's may"
+    return (
+        f"{lock}: no process here holds it, but {whose}: delete it if none builds {extension}, "
+        f"ranks that need it would wait for ever"
+    )
 
 
 def _holder(file: Path) -> int | None:

@@ -134,13 +134,15 @@ def _of_ddp(source: Path) -> States:
     names = read_json(source / PARAMETERS).get("names")
     if not names:
         raise ValueError(f"{source.name} has no {PARAMETERS}: its optimizer's states cannot be told apart")
-    optimizer = _load(source / "optimizer.pt")
+    if not (optimizer := _load(source / "optimizer.pt"))["state"]:
+        raise ValueError(f"the optimizer in {source.name} has no state")
     weights = _weights(source)
 
     def parameters() -> Iterator[Parameter]:
         for number, name in enumerate(names):
             weight = weights(name)
-            moments = {key: [moment] for key, moment in _moments(optimizer["state"][number]).items()}
+            nothing = dict.fromkeys(MOMENTS, torch.zeros_like(weight))  # it has never had a gradient
+            moments = {key: [moment] for key, moment in _moments(optimizer["state"].get(number, nothing)).items()}
             yield Parameter(name, weight.shape, {WEIGHTS: [weight], **moments})
 
     return States(parameters(), *_progress(optimizer), {}, {})
@@ -153,6 +155,8 @@ def _weights(source: Path) -> Callable[[str], Tensor]:
 
     def read(name: str) -> Tensor:
         saved = name if name in places else name.replace(".default", "")
+        if saved not in places:
+            raise ValueError(f"{source.name} has no {name}: transformers saves this architecture under other names")
         weight: Tensor = places[saved].get_tensor(saved)
         return weight
 

@@ -12,6 +12,7 @@ from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 from trainyard import inference, skipped, zero
 from trainyard.callbacks.bad_steps import BadSteps, Samples
 from trainyard.callbacks.metrics import ProgressCallback, SpeedCallback
+from trainyard.callbacks.record import DeepSpeedRecord
 from trainyard.callbacks.samples import SamplesCallback
 from trainyard.callbacks.spikes import SpikeCallback, Window
 from trainyard.callbacks.stop import StopCallback, StoppedError
@@ -22,7 +23,7 @@ from trainyard.model import count_parameters, flops_per_token
 from trainyard.runconfig import redact
 from trainyard.saving import Saver, read_window
 from trainyard.schema import Config, TrainerConfig
-from trainyard.trainer import DeepSpeedRecord, Trainer, count_steps, early_stopping, resolve_strategies
+from trainyard.trainer import Trainer, count_steps, early_stopping, resolve_strategies
 from trainyard.worker import Worker
 
 

@@ -31,8 +31,8 @@ END_S = 5.0
 BEAT_S = 10.0
 """Seconds between two signs of life for the nodes, see node.SILENCE_S."""
 OF_ONE_MACHINE = re.compile(
-    r"(SSH|SLURM|XDG|DBUS)_.*|CUDA_VISIBLE_DEVICES|HOME|HOST(NAME)?|USER|LOGNAME|MAIL|SHELL|SHLVL|PWD|OLDPWD|TERM|DISPLAY|"
-    r"TMPDIR|_"
+    r"(SSH|SLURM|DBUS)_.*|XDG_(RUNTIME_DIR|SESSION_.*|SEAT.*|VTNR|CURRENT_DESKTOP)|CUDA_VISIBLE_DEVICES|HOME|HOST(NAME)?|"
+    r"USER|LOGNAME|MAIL|SHELL|SHLVL|PWD|OLDPWD|TERM|DISPLAY|TMPDIR|_"
 )
 """Environment variables that mean nothing on another machine."""
 

@@ -15,11 +15,11 @@ from torch.optim import Adam, AdamW, Optimizer
 from transformers.trainer_pt_utils import safe_globals
 
 from trainyard import checkpoint
-from trainyard.conversion import LATEST, MOMENTS, WEIGHTS, convert
+from trainyard.conversion import LATEST, MOMENTS, SCHEDULE, WEIGHTS, convert
 from trainyard.data.loader import Split
 from trainyard.rundir import read_json
 from trainyard.saving import Saver
-from trainyard.worker import Worker
+from trainyard.worker import FinalError, Worker
 
 Settings = list[dict[str, Any]]
 """Of an optimizer: for each of its groups, everything but the parameters."""
@@ -39,13 +39,13 @@ class Restoring(transformers.Trainer):
             self._settings = settings_of(self.optimizer)
         return scheduler
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+    def _load_optimizer_and_scheduler(self, found: str | None) -> None:
         """Comes last: DeepSpeed has loaded its states, or the Trainer its weights."""
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
+        super()._load_optimizer_and_scheduler(found)
+        if found is None:
             return
-        if is_universal(Path(checkpoint)):
-            self._finish_universal(Path(checkpoint))
+        if is_universal(Path(found)):
+            self._finish_universal(Path(found))
         apply_settings(self.optimizer, self.lr_scheduler, self._settings)
 
     def _finish_universal(self, found: Path) -> None:
@@ -55,8 +55,8 @@ class Restoring(transformers.Trainer):
             load_buffers(found, self.model)
         else:
             load_states(found, self.model, self.optimizer)
-            self.lr_scheduler.load_state_dict(_read(found / "scheduler.pt"))
-        count_steps(_innermost(self.optimizer))
+            self.lr_scheduler.load_state_dict(_read(found / SCHEDULE))
+        set_step_counters(_innermost(self.optimizer))
 
     def _expect_universal(self, expected: bool) -> None:
         self.model_wrapped._config.load_universal_checkpoint = expected
@@ -71,6 +71,7 @@ class Restoring(transformers.Trainer):
         target = self.worker.run_dir.converted / "best" / best.name
         if self.split.rank == 0:
             shutil.rmtree(target, ignore_errors=True)
+            self._require_convertible(best)
             convert(best, target, fp16=layout["precision"] == "fp16")
         dist.barrier()
         self._expect_universal(True)
@@ -79,11 +80,18 @@ class Restoring(transformers.Trainer):
         self.state.best_model_checkpoint = str(best)
         self._expect_universal(False)
 
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is None or written_by(Path(checkpoint)) == self.split.world_size:
-            super()._load_rng_state(checkpoint)
+    def _require_convertible(self, best: Path) -> None:
+        if reason := checkpoint.verify(best):
+            raise FinalError(f"{best}: the best checkpoint cannot be loaded, {reason}; the last one is untouched")
+        needed, what = checkpoint.state_bytes(best), f"the conversion of {best.name}"
+        if problem := checkpoint.lack_of_space(self.saver.directory, needed, what):
+            raise FinalError(problem)
+
+    def _load_rng_state(self, found: str | None) -> None:
+        if found is None or written_by(Path(found)) == self.split.world_size:
+            super()._load_rng_state(found)
         else:
-            restore_randomness(Path(checkpoint), self.split, seed=self.args.seed, step=self.start_step)
+            restore_randomness(Path(found), self.split, seed=self.args.seed, step=self.start_step)
 
 
 def is_universal(found: Path) -> bool:
@@ -133,7 +141,7 @@ def load_buffers(found: Path, model: torch.nn.Module) -> None:
         buffers[name].copy_(saved)
 
 
-def count_steps(adam: Optimizer) -> None:
+def set_step_counters(adam: Optimizer) -> None:
     """Steps as this Adam counts them. PyTorch's does in a tensor, beside the parameter where a kernel reads it."""
     on_device = any(group.get("fused") or group.get("capturable") for group in adam.param_groups)
     for parameter, state in adam.state.items():

@@ -153,15 +153,14 @@ def changed_data(config: Config, run: RunDir) -> list[str]:
 
 
 def keep_global_batch(config: Config, run: RunDir) -> None:
-    """On another number of ranks, a batch that was given per rank stays the run's: what is accumulated follows."""
-    if config.run.resume != "auto" or checkpoint.newest_whole(run.checkpoints) is None or not run.config.is_file():
+    """A batch that was given per rank stays the run's on any number of ranks: what is accumulated follows."""
+    goes_on = checkpoint.newest_whole(run.checkpoints) is not None and run.config.is_file()
+    if config.run.resume == "never" or not goes_on or is_allowed("trainer.global_batch_size", config):
         return
-    before, trainer = load(run.config), config.trainer
-    if before.launch.ranks == config.launch.ranks:
-        return
-    total = before.trainer.global_batch_size or 1
+    total, trainer = load(run.config).trainer.global_batch_size or 1, config.trainer
     unit = config.launch.ranks * (trainer.per_device_train_batch_size or 1)
-    trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
+    if unit > 0:
+        trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
 
 
 def fits(config: Config, found: Path) -> bool:
@@ -177,7 +176,8 @@ def inconvertible(config: Config, found: Path) -> list[str]:
         return []
     reasons = [*zero.obstacles(before), *zero.obstacles(now)]
     optimizer = getattr(config.trainer, "optim", None) or "adamw_torch"
-    if not optimizer.startswith("adamw_torch"):
+    in_json = [divided is not None and divided["optimizer"] is not None for divided in (before, now)]
+    if not all(in_json) and optimizer not in ("adamw_torch", "adamw_torch_fused"):
         reasons.append(f"the states of trainer.optim={optimizer} cannot be converted")
     if (before or {}).get("scheduler") != (now or {}).get("scheduler"):
         reasons.append('the "scheduler" in the JSON is another')

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from trainyard import checkpoint, compile_locks, launcher, preparation, report, resume
+from trainyard import checkpoint, launcher, preparation, report, resume
 from trainyard.attempt import POLL_S, Attempt
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
@@ -52,6 +52,8 @@ class Supervisor:
     devices: Devices
     run_dir: RunDir
     stop: StopSignals
+    converted: Path | None = None
+    """What was made of a checkpoint for the launch that is on, until all ranks have loaded it."""
 
     def run(self) -> int:
         """The exit code of the run, from its preparation on."""
@@ -126,10 +128,11 @@ class Supervisor:
         config.data.prepared = str(prepared.store)
         config.tokenizer.path = prepared.tokenizer
         start = self._choose_checkpoint()
-        problems = [*prepared_problems(config), *(resume.changed_data(config, run_dir) if start else [])]
+        own = start is not None and not resume.begun_from(config, run_dir)
+        problems = [*prepared_problems(config), *(resume.changed_data(config, run_dir) if own else [])]
         if problems:
             return self._end("failed", refuse(problems), "")
-        for change in resume.allowed(config, run_dir) if start else []:
+        for change in resume.allowed(config, run_dir) if own else []:
             say(f"{change.name}: {change.old} -> {change.new}, as run.allow_changes has it")
         save(config, run_dir.config)
         failures: list[Failure] = []
@@ -158,15 +161,14 @@ class Supervisor:
 
     def _launch(self, start: Path | None, number: int) -> Attempt | int:
         """One launch, followed to its end; an exit code when there is no checkpoint that its ranks can load."""
-        self.converted: Path | None = None
+        self.converted = None
+        shutil.rmtree(self.run_dir.converted, ignore_errors=True)  # of a controller that was killed
         try:
             loadable = self._convert(start) if start else None
             if isinstance(loadable, int):
                 return loadable
             attempt = Attempt(self.config, self.devices, self.run_dir, loadable, self.stop, say)
             attempt.clear()
-            for text in compile_locks.remove_dead(compile_locks.builds()):
-                say(text)
             lead = {"leader": self.run_dir.holder(), "attempt": number}
             write_json(self.run_dir.lead, lead | {"checkpoint": str(loadable) if loadable else None})
             attempt.follow(self._note_progress)
@@ -188,20 +190,22 @@ class Supervisor:
             return start
         say(f"{start.name}: written by {resume.writers(start)}; converting it for {resume.described(self.config)}")
         target = self.run_dir.converted / start.name
-        shutil.rmtree(self.run_dir.converted, ignore_errors=True)
-        target.parent.mkdir()
+        for directory in (target.parent, self.run_dir.checkpoints):  # a run begun from another's has none yet
+            directory.mkdir(exist_ok=True)
         needed = checkpoint.state_bytes(start)
         if problem := checkpoint.lack_of_space(self.run_dir.checkpoints, needed, f"the conversion of {start.name}"):
             return self._end("failed", FAILED, problem)
         log = self.run_dir.logs / "conversion.log"
         with log.open("w", encoding="utf-8") as stream:
             command = [sys.executable, "-m", "trainyard.conversion", str(start), str(target)]
-            command += ["--fp16"] if self.config.trainer.fp16 else []
+            command += ["--fp16"] if self.config.trainer.fp16 and self.config.deepspeed.config else []
             child = self._helper(command, self._helper_env(), errors=stream)
         if self.stop.count:
             return self._end("preempted", STOPPED, f"{self.stop.name} during the conversion; {self._again()}")
         if child.returncode:
-            return self._end("failed", FAILED, f"the conversion of {start.name} failed: {report.last_line(log)}")
+            way_on = f"Go on with {resume.writers(start)}, or start over with run.resume=never"
+            text = f"the conversion of {start.name} failed: {report.last_line(log)}. {way_on}"
+            return self._end("failed", FAILED, text)
         self.converted = target
         return target
 

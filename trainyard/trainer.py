@@ -1,6 +1,5 @@
 """The Trainer factory that every stage uses: TrainingArguments, the process group, and a Trainer on our data layer."""
 
-import json
 import math
 import os
 from datetime import timedelta
@@ -256,6 +255,7 @@ class Trainer(JudgedSteps, Restoring):
 
     def _load_best_model(self) -> None:
         self.saver.wait()
+        dist.barrier()  # it may be the last one saved, whose manifest rank 0 has written
         super()._load_best_model()
 
     def require_finite_weights(self) -> None:
@@ -282,16 +282,6 @@ class _Keeping(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.saver.check()
-
-
-class DeepSpeedRecord(TrainerCallback):
-    """Keeps the DeepSpeed JSON as the engine got it, every "auto" filled in, in the run directory."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.path.write_text(json.dumps(args.hf_deepspeed_config.config, indent=2, default=str), encoding="utf-8")
 
 
 def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:

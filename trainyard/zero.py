@@ -63,15 +63,14 @@ def stage(values: dict[str, Any]) -> int:
 
 
 def layout(config: Config) -> dict[str, Any] | None:
-    """How the states of a run are divided into files, which can be loaded as they are under the same layout alone.
-
-    None for plain DDP, whose files every rank can load.
+    """How the states of a run are divided into files, which the same number of ranks under the same layout load as they
+    are. None for plain DDP, whose files any rank can load.
     """
     if config.deepspeed.config is None:
         return None
     values = read(config.deepspeed.config)
     precision = "bf16" if config.trainer.bf16 else "fp16" if config.trainer.fp16 else "fp32"
-    sections = {name: values.get(name) for name in ("zero_optimization", "optimizer", "scheduler")}
+    sections = {name: values.get(name) for name in ("zero_optimization", "optimizer", "scheduler", "data_types")}
     return {"stage": stage(values), "precision": precision, **sections}
 
 
@@ -84,6 +83,10 @@ def obstacles(divided: dict[str, Any] | None) -> list[str]:
         found.append("what is offloaded to NVMe is not in the checkpoint's files")
     if zero.get("mics_shard_size", -1) > 0:
         found.append("mics_shard_size divides the states in a way of its own")
+    if zero.get("elastic_checkpoint"):
+        found.append("elastic_checkpoint divides the states in a way of its own")
+    if (divided.get("data_types") or {}).get("grad_accum_dtype") not in (None, "auto"):
+        found.append("under data_types.grad_accum_dtype DeepSpeed keeps states of another kind")
     optimizer = (divided["optimizer"] or {}).get("type", "AdamW")
     if optimizer.lower() not in ("adam", "adamw"):
         found.append(f"the states of the optimizer {optimizer} cannot be converted")

@@ -74,6 +74,12 @@ def plant_code(checkpoint: Path) -> None:
     write_manifest(checkpoint, **{key: value for key, value in facts.items() if key != "files"})
 
 
+def plant_a_shard(checkpoint: Path) -> None:
+    """Of which the manifest knows nothing."""
+    payload = pickle.dumps(Payload(checkpoint.parent.parent / "executed"))
+    (checkpoint / "global_step15" / "zero_pp_rank_2_mp_rank_00_optim_states.pt").write_bytes(payload)
+
+
 DAMAGES = {
     "empty": (empty, "no manifest.json: the save did not finish"),
     "truncated": (truncate, "model.safetensors has "),
@@ -83,6 +89,7 @@ DAMAGES = {
     "no-latest": (remove("latest"), "latest is missing"),
     "no-manifest": (remove(MANIFEST), "no manifest.json"),
     "code": (plant_code, "rng_state_0.pth would run "),
+    "shard": (plant_a_shard, "zero_pp_rank_2_mp_rank_00_optim_states.pt is not in manifest.json"),
 }
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 from conftest import ROOT, Finished, Pretrain, clean_env
-from disturb import Faults, leftovers
+from disturb import Faults, Warm, leftovers
 from safetensors.torch import load_file
 
 from trainyard.checkpoint import MANIFEST
@@ -208,6 +208,30 @@ def test_the_best_model_is_found_in_a_checkpoint_of_other_ranks(
     saved = load_file(done.run / "checkpoints" / "checkpoint-10" / "model.safetensors")
     assert all(torch.equal(tensor, saved[name]) for name, tensor in done.weights.items()) and len(saved) == 20
     assert not (done.run / "converted").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.faults(case="12", fault="none: the best checkpoint is the last, which rank 0 is about to finish")
+def test_the_best_model_may_be_the_last_that_was_saved(warm: Warm, corpus: Path) -> None:
+    best = ["trainer.load_best_model_at_end=true", "trainer.eval_steps=5", "trainer.save_steps=5"]
+    for number in range(3):
+        done = warm(f"best-is-last-{number}", corpus, *best, "trainer.max_steps=10", "launch.max_restarts=0")
+        assert done.code == 0, done.stdout + done.stderr
+        assert min(done.series("eval_loss")) == done.series("eval_loss")[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.faults(case="12", fault="a run that begins from another's checkpoint, of other ranks")
+def test_a_run_begins_from_a_checkpoint_of_other_ranks(
+    warm: Warm, corpus: Path, zero2_run: Finished, begun: Callable[..., Path]
+) -> None:
+    named = begun() / "checkpoints" / "checkpoint-10"
+    where = [f"run.resume={named}", "launch.num_devices=1", "deepspeed=zero3"]
+    done = warm("from-elsewhere", corpus, *SETTINGS, *where)
+    assert done.code == 0 and "converting it for 1 rank under ZeRO-3" in done.stdout, done.stdout + done.stderr
+    losses = [{row["step"]: row["loss"] for row in run.metrics if "loss" in row} for run in (done, zero2_run)]
+    assert sorted(losses[0]) == list(range(11, 21))
+    assert losses[0] == pytest.approx({step: losses[1][step] for step in losses[0]}, rel=1e-4)
 
 
 @pytest.mark.faults(case="13", fault="seed, data file, model, learning rate changed on resume")

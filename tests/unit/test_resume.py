@@ -156,6 +156,9 @@ def test_a_batch_given_per_rank_stays_the_runs(tmp_path: Path) -> None:
         assert config.trainer.global_batch_size == 12
         if fits:
             assert (problems, config.trainer.gradient_accumulation_steps) == ([], accumulated)
+            runconfig.save(config, run.config)  # as the run does, which is preempted and given the same command again
+            again = compose("pretrain", [*where, f"launch.num_devices={ranks}"])
+            assert controller.check(again, where)[1] == []
         else:
             assert "trainer.global_batch_size=12: must be a multiple of 8" in problems[0]
             assert "launch.num_devices for one of 1, 2, 3, 6 ranks" in problems[0]

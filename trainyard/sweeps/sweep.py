@@ -56,14 +56,19 @@ class Sweep:
     def __post_init__(self) -> None:
         """
         Raises:
-            ConfigError: there is no such search, or what it needs is missing.
+            ConfigError: a setting of the sweep itself is wrong, or what it needs is missing.
         """
         config = self.request.config
         self.settings = config.sweep
+        total, each = config.launch.num_devices or self.devices.count, config.launch.devices_per_job
+        if each is not None and not 1 <= each <= total:
+            raise ConfigError([f"launch.devices_per_job={each}: must be from 1 to {total}, the devices there are"])
+        if self.settings.trials < 1:
+            raise ConfigError([f"sweep.trials={self.settings.trials}: must be at least 1"])
         outputs = Path(config.paths.outputs).expanduser().absolute()
         self.folder = RunDir(outputs / self.stage / "sweeps" / self.request.name)
-        each = slots(self.devices, config.launch.num_devices or self.devices.count, config.launch.devices_per_job)
-        self.pool = Pool(self.stage, self.request.name, each, self.folder.path / "logs")
+        places = slots(self.devices, total, each)
+        self.pool = Pool(self.stage, self.request.name, places, self.folder.path / "logs")
         self.results = Results(self.folder.path, self.settings)
         self.source = self._source()
 

@@ -1,0 +1,17 @@
+"""What the engine was really given."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+
+class DeepSpeedRecord(TrainerCallback):
+    """Keeps the DeepSpeed JSON as the engine got it, every "auto" filled in, in the run directory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.path.write_text(json.dumps(args.hf_deepspeed_config.config, indent=2, default=str), encoding="utf-8")
