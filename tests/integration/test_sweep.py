@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import clean_env, command
+from conftest import ROOT, clean_env, command
 
 from trainyard.rundir import RunDir
 
@@ -118,3 +118,21 @@ def test_a_stop_saves_every_point_and_the_same_command_resumes_them(corpus: Path
     assert again.returncode == 0, again.stdout + again.stderr
     assert [run.read_status()["resumed_from"] for run in runs] == [[step] for step in steps]
     assert {row["state"] for row in rows(folder).values()} == {"finished"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_search_finds_a_better_learning_rate_than_the_defaults(tmp_path: Path) -> None:
+    """The embedded default, cut short: eight points, two at a time."""
+    short = [f"paths.outputs={tmp_path}", "tracking=none", "trainer.max_steps=60", "trainer.eval_steps=20"]
+    script = ["bash", str(ROOT / "launch" / "pretrain.sh")]
+    alone = subprocess.run([*script, *short, "run.name=default"], env=clean_env(), capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    default = RunDir(tmp_path / "pretrain" / "default").read_status()["final"]["eval_loss"]
+    rate = "trainer.learning_rate=tag(log, interval(3e-4, 3e-2))"
+    search = ["-m", rate, "sweep.search=tpe", "sweep.trials=8", "sweep.name=search", "launch.devices_per_job=1"]
+    done = subprocess.run([*script, *short, *search], env=clean_env(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows(tmp_path / "pretrain" / "sweeps" / "search")
+    assert len(found) == 8 and {row["state"] for row in found.values()} <= {"finished", "pruned"}
+    assert min(float(row["eval_loss"]) for row in found.values() if row["state"] == "finished") < default
