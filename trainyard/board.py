@@ -1,0 +1,89 @@
+"""SwanLab's local dashboard, where SwanLab itself offers nothing: an experiment that another one replaces is taken out,
+names are given as they are meant, and charts are drawn in sections. Whatever fails here leaves the dashboard less tidy.
+
+What is relied on, as of swanlab 0.10 with swanboard 0.1.10b2: every start is a directory `run-<time>-<id>` of the log
+directory; in local mode it is also a row of the table `experiment` in `<log directory>/runs.swanlab`, whose run_id is
+the directory's name; rows that refer to one that is deleted are deleted with it. The database is in WAL mode, so a
+dashboard reads on meanwhile. swanlab.deprecated.local draws every chart in one section, which its _ColumnInfo names.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
+from itertools import count
+from pathlib import Path
+from typing import ParamSpec
+
+DATABASE = "runs.swanlab"
+PATIENCE_S = 30.0
+"""Seconds to wait for others that write to the database."""
+
+P = ParamSpec("P")
+
+
+@contextmanager
+def _database(log_dir: Path) -> Iterator[sqlite3.Connection]:
+    address = f"{(log_dir / DATABASE).absolute().as_uri()}?mode=rw"  # made by nobody but SwanLab
+    with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE_S)) as database, database:
+        database.execute("PRAGMA foreign_keys = ON")
+        yield database
+
+
+def _softly(action: Callable[P, None]) -> Callable[P, None]:
+    @wraps(action)
+    def attempt(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            action(*args, **kwargs)
+        except (sqlite3.Error, OSError, ImportError, AttributeError) as error:
+            print(f"the local dashboard, {action.__name__}: {type(error).__name__}: {error}")  # into rank 0's log
+
+    return attempt
+
+
+def _experiments(log_dir: Path) -> dict[str, str]:
+    """Their names by their directories'; none where there is no dashboard."""
+    try:
+        with _database(log_dir) as database:
+            return dict(database.execute("SELECT run_id, name FROM experiment"))
+    except sqlite3.Error:
+        return {}
+
+
+def starts(log_dir: Path, identity: str, *, shown: bool) -> list[Path]:
+    """The directories of all starts of a run that the dashboard shows, or of those that it does not."""
+    known = _experiments(log_dir)
+    return [each for each in log_dir.glob(f"run-*-{identity}") if (each.name in known) == shown]
+
+
+def free_name(log_dir: Path, wanted: str) -> str:
+    """A name that no experiment has: `default`, `default (2)`."""
+    taken = _experiments(log_dir).values()
+    return next(name for number in count(1) if (name := wanted if number == 1 else f"{wanted} ({number})") not in taken)
+
+
+@_softly
+def replace(old: Iterable[Path], new: Path, name: str) -> None:
+    """Takes experiments of earlier starts out of the dashboard, with their directories, and names the new one."""
+    if (new.parent / DATABASE).exists():
+        with _database(new.parent) as database:
+            database.executemany("DELETE FROM experiment WHERE run_id = ?", [(each.name,) for each in old])
+            # SwanLab stumbles over a chart of several experiments that has none left
+            database.execute("DELETE FROM chart WHERE project_id NOTNULL AND id NOT IN (SELECT chart_id FROM source)")
+            database.execute("UPDATE OR IGNORE experiment SET name = ? WHERE run_id = ?", [name, new.name])
+    for each in old:
+        shutil.rmtree(each, ignore_errors=True)
+
+
+@_softly
+def draw_in_sections() -> None:
+    """`train/loss` in the section train, and so on, for experiments that are opened from now on."""
+    from swanlab.deprecated import local
+
+    class Column(local._ColumnInfo):
+        def __init__(self, key: str, kid: str, chart_type: object):
+            super().__init__(key, kid, chart_type)
+            self.section_name, self.section_sort = key.partition("/")[0], None  # None: behind the others
+
+    local._ColumnInfo = Column
