@@ -64,16 +64,35 @@ def free_name(log_dir: Path, wanted: str) -> str:
 
 
 @_softly
-def replace(old: Iterable[Path], new: Path, name: str) -> None:
-    """Takes experiments of earlier starts out of the dashboard, with their directories, and names the new one."""
-    if (new.parent / DATABASE).exists():
-        with _database(new.parent) as database:
-            database.executemany("DELETE FROM experiment WHERE run_id = ?", [(each.name,) for each in old])
-            # SwanLab stumbles over a chart of several experiments that has none left
-            database.execute("DELETE FROM chart WHERE project_id NOTNULL AND id NOT IN (SELECT chart_id FROM source)")
-            database.execute("UPDATE OR IGNORE experiment SET name = ? WHERE run_id = ?", [name, new.name])
+def retire(log_dir: Path, old: Iterable[Path]) -> None:
+    """Takes experiments out of the dashboard, with their directories.
+
+    To be done before the one is opened that takes their place: SwanLab adds nothing to a chart of several experiments
+    that has none left, so such charts go with them.
+    """
+    if (log_dir / DATABASE).exists():
+        with _database(log_dir) as database:
+            for each in old:
+                charts = database.execute(_CHARTS, [each.name]).fetchall()
+                database.execute("DELETE FROM experiment WHERE run_id = ?", [each.name])
+                empty = "DELETE FROM chart WHERE id = ? AND id NOT IN (SELECT chart_id FROM source)"
+                database.executemany(empty, charts)
     for each in old:
         shutil.rmtree(each, ignore_errors=True)
+
+
+_CHARTS = """
+SELECT DISTINCT source.chart_id FROM source
+JOIN tag ON tag.id = source.tag_id JOIN experiment ON experiment.id = tag.experiment_id
+WHERE experiment.run_id = ?
+"""
+
+
+@_softly
+def name(experiment: Path, name: str) -> None:
+    """Names the experiment of a directory; SwanLab takes another name where two experiments begin in one moment."""
+    with _database(experiment.parent) as database:
+        database.execute("UPDATE OR IGNORE experiment SET name = ? WHERE run_id = ?", [name, experiment.name])
 
 
 @_softly

@@ -54,8 +54,8 @@ class Experiment:
     """One run's experiment. What identifies it lies in the run directory, tracking.json.
 
     In cloud mode SwanLab continues the experiment with the run's id; of what is sent again, it takes what it lacks. In
-    local and offline mode it cannot: there every start is a new experiment, which first repeats what was measured up
-    to its checkpoint and then replaces those of the earlier starts.
+    local and offline mode it cannot: there every start is a new experiment, which takes the place of the earlier one
+    and first repeats what was measured up to its checkpoint.
     """
 
     def __init__(self, config: Config, run_dir: RunDir, log_dir: Path):
@@ -71,14 +71,15 @@ class Experiment:
         mode = settings.mode
         self.log_dir.mkdir(parents=True, exist_ok=True)
         known = self._identity()
-        old = [] if mode == "cloud" else board.starts(self.log_dir, known["id"], shown=mode == "local")
+        if mode != "cloud":
+            board.retire(self.log_dir, board.starts(self.log_dir, known["id"], shown=mode == "local"))
         if mode == "local":
             board.draw_in_sections()
         points = varied(str(self.config.run.name)) if sweep else []
         self._run = swanlab.init(
             project=settings.project,
             workspace=settings.workspace,
-            name=f"{known['name']} (resumed)" if old else known["name"],
+            name=known["name"],
             id=known["id"],
             resume="allow",
             color=known["color"],
@@ -90,12 +91,12 @@ class Experiment:
             mode=MODES[mode],
             log_dir=str(self.log_dir),
         )
+        if mode == "local":
+            board.name(Path(self._run.dir), known["name"])
         self._show_example()
         for row in rows:
             self.send(row["step"], row)
         self.show(samples)
-        if mode != "cloud":
-            board.replace(old, Path(self._run.dir), known["name"])
 
     def send(self, step: int, values: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
@@ -119,7 +120,7 @@ class Experiment:
 
         swanlab.finish()
         if self.config.tracking.mode == "local":  # at its end SwanLab writes the name down again that it began with
-            board.replace([], Path(self._run.dir), self._identity()["name"])
+            board.name(Path(self._run.dir), self._identity()["name"])
 
     def _identity(self) -> dict[str, str]:
         """Id, name and colour; made at the run's first start. A copy of the run directory is another run."""

@@ -60,7 +60,7 @@ def redirect(out: Path, err: Path) -> None:
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
 
 
-def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Forked:
+def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
     """In the place of trainyard.launcher.start: the same ranks, each with the environment that DeepSpeed gives it."""
     options = dict(item.removeprefix("--").split("=") for item in arguments if "=" in item and item.startswith("--"))
     module, *words = arguments[arguments.index("--module") + 1 :]
@@ -82,7 +82,9 @@ def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Forked:
         children = [Forked(lambda number=number: rank(number)) for number in range(ranks)]  # type: ignore[misc]
         return max(abs(child.wait()) for child in children)
 
-    return Forked(launch)
+    from trainyard.launcher import Launch
+
+    return Launch(Forked(launch))  # type: ignore[arg-type]
 
 
 def control(request: dict[str, Any]) -> int:
