@@ -1,11 +1,8 @@
 """A run as an experiment of SwanLab: the same one at every start of the run, in every mode."""
 
-import colorsys
 import itertools
-import random
 import re
 import uuid
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from trainyard.schema import Config
 MODES: dict[str, Any] = {"local": "local", "cloud": "online", "offline": "offline", "disabled": "disabled"}
 """tracking.mode to SwanLab's own names."""
 
-SECTIONS = {
+METRICS = {
     "tokens_per_second": "speed",
     "mfu": "speed",
     "save_stall_s": "speed",
@@ -29,11 +26,17 @@ SECTIONS = {
 }
 """Where in the dashboard a metric is drawn; eval_* go to eval, all others to train."""
 
+SECTIONS = ("train", "eval", "by_tokens", "speed", "memory", "data", "samples")
+"""In the order in which they are drawn."""
+
 BY_TOKENS = ("loss", "eval_loss")
 """Drawn over the tokens seen too, in the section by_tokens, for runs whose steps are not of the same size."""
 
 FOLDER = "swanlog"
 """Of all runs, under paths.outputs; what the dashboard reads."""
+
+DRAWN = 1500
+"""Points of a curve, of which the local dashboard draws no more; it takes a second for 160 lines of metrics."""
 
 Rows = list[dict[str, Any]]
 
@@ -42,12 +45,20 @@ def chart_name(metric: str) -> str:
     """`loss` -> `train/loss`, `eval_loss` -> `eval/loss`."""
     if metric.startswith("eval_"):
         return f"eval/{metric.removeprefix('eval_')}"
-    return f"{SECTIONS.get(metric, 'train')}/{metric}"
+    return f"{METRICS.get(metric, 'train')}/{metric}"
 
 
 def varied(point: str) -> list[str]:
     """What a point of a sweep has of that which is swept: `lr=1e-3,size=8` -> [`lr=1e-3`, `size=8`]."""
     return re.split(r",(?=[\w.]+=)", point)
+
+
+def thinned(rows: Rows) -> Rows:
+    """As many lines as are drawn, evenly, and every evaluation."""
+    apart = -(-len(rows) // DRAWN)
+    return [
+        row for number, row in enumerate(rows, 1) if number % apart == 0 or number == len(rows) or "eval_loss" in row
+    ]
 
 
 class Experiment:
@@ -63,7 +74,7 @@ class Experiment:
         self.config, self.run_dir, self.log_dir = config, run_dir, log_dir
         self._run: Any = None
 
-    def open(self, rows: Iterable[dict[str, Any]], samples: Rows) -> None:
+    def open(self, rows: Rows, samples: Rows) -> None:
         """Begins or continues it with the lines of metrics.jsonl and of samples.jsonl that there are already."""
         import swanlab
 
@@ -93,8 +104,9 @@ class Experiment:
         )
         if mode == "local":
             board.name(Path(self._run.dir), known["name"])
+            board.order_sections(Path(self._run.dir), SECTIONS)
         self._show_example()
-        for row in rows:
+        for row in thinned(rows) if mode == "local" else rows:
             self.send(row["step"], row)
         self.show(samples)
 
@@ -129,12 +141,11 @@ class Experiment:
         if known.get("run") == place:
             return known
         wanted = f"{run.sweep}/{run.name}" if run.sweep else str(run.name)
-        rgb = colorsys.hsv_to_rgb(random.SystemRandom().random(), 0.6, 0.8)
         known = {
             "run": place,
             "id": uuid.uuid4().hex[:16],
             "name": board.free_name(self.log_dir, wanted),
-            "color": "#" + "".join(f"{int(255 * each):02x}" for each in rgb),
+            "color": board.free_color(self.log_dir),
         }
         write_json(self.run_dir.tracking, known)
         return known

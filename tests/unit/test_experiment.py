@@ -15,8 +15,8 @@ from conftest import ROOT, clean_env
 from run_dirs import make_run
 
 from trainyard import __main__ as entry
-from trainyard import checkout
-from trainyard.experiment import Experiment, chart_name, varied
+from trainyard import board, checkout
+from trainyard.experiment import DRAWN, Experiment, chart_name, thinned, varied
 from trainyard.metrics import read_metrics
 from trainyard.runconfig import load, save
 from trainyard.rundir import RunDir
@@ -121,6 +121,14 @@ def test_charts_stand_in_sections_and_the_losses_over_the_tokens_too(tmp_path: P
     assert {tokens: values["by_tokens/loss"] for tokens, values in by_tokens.items()} == rows and len(rows) == 10
 
 
+def test_of_a_long_history_so_much_is_repeated_as_is_drawn() -> None:
+    rows: list[dict[str, Any]] = [{"step": step, "loss": 1.0} for step in range(1, 4001)]
+    rows[10]["eval_loss"] = 2.0
+    steps = [row["step"] for row in thinned(rows)]
+    assert steps[:5] == [3, 6, 9, 11, 12] and steps[-1] == 4000 and 1300 < len(steps) < DRAWN
+    assert thinned(rows[:DRAWN]) == rows[:DRAWN] and thinned([]) == []
+
+
 def test_answers_are_shown_at_their_own_step(tmp_path: Path, swanlab: StandIn) -> None:
     rows = [
         {"step": step, "prompt": f"p{i}", "response": "r", "reference": "d", "finished": True}
@@ -196,6 +204,15 @@ def test_what_is_sent_again_takes_the_place_of_what_was_there(tmp_path: Path) ->
     assert experiments(tmp_path) == after
     mine = json.loads(run.tracking.read_text())["id"]
     assert len(list(folder.glob(f"run-*-{mine}"))) == 2
+
+
+def test_experiments_are_told_apart_by_their_colours(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / board.DATABASE) as database:
+        database.execute("CREATE TABLE experiment (run_id TEXT, name TEXT, light TEXT)")
+        database.executemany("INSERT INTO experiment VALUES (?, ?, ?)", [("a", "a", "#cc5252"), ("b", "b", None)])
+    red, green, blue = (int(board.free_color(tmp_path)[start : start + 2], 16) for start in (1, 3, 5))
+    assert red < min(green, blue), "of 32 hues none is this far from red once in 10^9"
+    assert board.free_name(tmp_path, "a") == "a (2)" and board.free_name(tmp_path, "c") == "c"
 
 
 def test_the_commit_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
