@@ -140,7 +140,7 @@ class Experiment:
         place = "/".join(filter(None, [self.config.stage, run.sweep, run.name]))
         if known.get("run") == place:
             return known
-        wanted = f"{run.sweep}/{run.name}" if run.sweep else str(run.name)
+        wanted = f"{run.name} of {run.sweep}" if run.sweep else str(run.name)
         known = {
             "run": place,
             "id": uuid.uuid4().hex[:16],

@@ -174,7 +174,7 @@ def test_the_points_of_a_sweep_stand_together(dashboard: str, warm: Warm, corpus
         assert done.code == 0, done.stdout + done.stderr
     found = ask(f"{dashboard}/api/v1/project")["experiments"]
     together = {each["name"]: each for each in found if each["description"].startswith("of the sweep rates:")}
-    assert set(together) == {f"rates/{point}" for point in points}
+    assert set(together) == {f"{point} of rates" for point in points}
     assert {each["config"]["run"]["value"]["sweep"] for each in together.values()} == {"rates"}
     described = {each["description"] for each in together.values()}
     assert described == {f"of the sweep rates: {point.replace(',', ', ')}" for point in points}

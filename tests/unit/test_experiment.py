@@ -87,7 +87,7 @@ def test_a_copied_run_is_another_one(tmp_path: Path, swanlab: StandIn) -> None:
 def test_a_point_is_tagged_with_what_varies(tmp_path: Path, swanlab: StandIn) -> None:
     opened(make_run(tmp_path, "sweeps/rates/learning_rate=1e-3,hidden_size=128"), sweep="rates")
     (begun,) = swanlab.begun
-    assert begun["group"] == "rates" and begun["name"] == "rates/learning_rate=1e-3,hidden_size=128"
+    assert begun["group"] == "rates" and begun["name"] == "learning_rate=1e-3,hidden_size=128 of rates"
     assert begun["tags"] == ["mine", "sweep=rates", "learning_rate=1e-3", "hidden_size=128"]
     assert varied("adam_betas=-0.9,0.95-,model.config.x=1-3f2a1b") == [
         "adam_betas=-0.9,0.95-",
