@@ -2,14 +2,14 @@
 
 import inspect
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
-from trainyard import inference, skipped, zero
+from trainyard import experiment, inference, preview, skipped, zero
 from trainyard.callbacks.bad_steps import BadSteps, Samples
 from trainyard.callbacks.metrics import ProgressCallback, SpeedCallback
 from trainyard.callbacks.record import DeepSpeedRecord
@@ -20,7 +20,6 @@ from trainyard.data.dataset import Collator, Datasets
 from trainyard.data.loader import Split
 from trainyard.metrics import MetricsFile, read_metrics
 from trainyard.model import count_parameters, flops_per_token
-from trainyard.runconfig import redact
 from trainyard.saving import Saver, read_window
 from trainyard.schema import Config, TrainerConfig
 from trainyard.trainer import Trainer, count_steps, early_stopping, resolve_strategies
@@ -70,6 +69,8 @@ def build(this: Worker, config: Config, args: TrainingArguments, model: Any, tok
         metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
         callbacks += [ProgressCallback(this, metrics, tokens_per_step)]
         callbacks += [DeepSpeedRecord(this.run_dir.deepspeed)] if config.deepspeed.config else []
+        if datasets.train.store.masked:
+            this.run_dir.example.write_text(preview.example(datasets.train, tokenizer, config), encoding="utf-8")
         tracker = _tracker(this, config, metrics.history)
         callbacks += [tracker] if tracker else []
         if tracker and samples:
@@ -134,15 +135,8 @@ def _tracker(this: Worker, config: Config, history: list[dict[str, Any]]) -> Any
         return None
     from trainyard.tracking import SwanLabCallback
 
-    tracker = SwanLabCallback(
-        config.tracking,
-        name=str(config.run.name),
-        log_dir=Path(config.paths.outputs) / "swanlog",
-        config=redact(asdict(config)),
-        say=this.say,
-    )
-    tracker.history = history
-    return tracker
+    log_dir = Path(config.paths.outputs) / experiment.FOLDER
+    return SwanLabCallback(experiment.Experiment(config, this.run_dir, log_dir), history, this.say)
 
 
 def _samples(this: Worker, config: Config, tokenizer: Any, datasets: Datasets) -> SamplesCallback | None:

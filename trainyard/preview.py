@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from trainyard.data.order import sample_indices
 from trainyard.data.sources import DataError
 from trainyard.data.store import TokenStore
 from trainyard.preparation import ready
@@ -57,7 +58,6 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     # Heavy imports, once it is known that there is something to show.
     from trainyard.data import tokenizer as tokenizers
     from trainyard.data.dataset import Collator, open_datasets
-    from trainyard.data.order import sample_indices
 
     dataset = open_datasets(prepared.store, config.data, config.run.seed).train
     tokenizer = tokenizers.load(prepared.tokenizer, trust_remote_code=config.model.trust_remote_code)
@@ -85,6 +85,13 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.html:
         output.save_html(arguments.html)
     return 0
+
+
+def example(dataset: Any, tokenizer: Any, config: Config) -> str:
+    """The first sequence of the training as text; what is learned stands between ⟦ and ⟧."""
+    (index,) = sample_indices(np.arange(1), len(dataset), config.run.seed)
+    pieces = _pieces(dataset.store, dataset.plan.pieces(int(index)), config)
+    return "\n\n".join(f"── {piece.title()}\n{_spelled(tokenizer, piece, marked=True).plain}" for piece in pieces)
 
 
 def _show(output: Console, tokenizer: Any, piece: Piece, *, isolated: bool, inner: bool) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
-from trainyard import checkpoint, launcher, preparation, report, resume
+from trainyard import checkout, checkpoint, launcher, preparation, report, resume
 from trainyard.attempt import POLL_S, Attempt
 from trainyard.data.prepare import Prepared, find
 from trainyard.devices import Devices
@@ -63,6 +63,7 @@ class Supervisor:
         self._began = time.monotonic() - before.get("seconds", 0.0)
         self.status: dict[str, Any] = {
             "command": command(self.config.stage, self.overrides),
+            "commit": checkout.commit(),
             "state": "preparing",
             "exit_code": None,
             "step": before.get("step", 0),

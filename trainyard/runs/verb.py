@@ -12,6 +12,7 @@ import xxhash
 from trainyard.data.sources import DataError
 from trainyard.runs import choice, settings, tables
 from trainyard.runs.history import Run, find
+from trainyard.runs.sync import MODES, sync
 from trainyard.runs.watch import Watcher, watch
 
 LONGEST_NAME = 100
@@ -43,6 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     live = action("watch", "all runs while they go on, in the terminal")
     live.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (default 1)")
     live.add_argument("--once", action="store_true", help="one look, as lines of text")
+    late = action("sync", "send to SwanLab what a run has measured while the tracker was down")
+    late.add_argument("names", nargs="+", metavar="RUN", help="as for show")
+    late.add_argument("--mode", choices=MODES, help="where to (default: the run's tracking.mode)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,9 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         DataError: with what there is.
     """
     outputs = Path(arguments.outputs).expanduser()
-    return {"list": _list, "show": _show, "compare": _compare, "best": _best, "watch": _watch}[arguments.action](
-        arguments, outputs
-    )
+    actions = {"list": _list, "show": _show, "compare": _compare, "best": _best, "watch": _watch, "sync": _sync}
+    return actions[arguments.action](arguments, outputs)
 
 
 def _list(arguments: argparse.Namespace, outputs: Path) -> int:
@@ -189,3 +192,8 @@ def _watch(arguments: argparse.Namespace, outputs: Path) -> int:
     if not arguments.interval > 0:
         raise DataError(f"--interval {arguments.interval:g}: must be above 0 seconds")
     return watch(Watcher(outputs, arguments.stage), tables.screen(), interval_s=arguments.interval, once=arguments.once)
+
+
+def _sync(arguments: argparse.Namespace, outputs: Path) -> int:
+    known = choice.some(outputs, arguments.stage)
+    return max([sync(choice.named(known, name), outputs, arguments.mode) for name in arguments.names])

@@ -1,0 +1,43 @@
+"""What a run's tracker did not take while it went on, sent to SwanLab from the run directory."""
+
+import json
+import sys
+from pathlib import Path
+
+from trainyard.data.sources import DataError
+from trainyard.exit_codes import FAILED, FINISHED
+from trainyard.metrics import read_metrics
+from trainyard.runconfig import load
+from trainyard.runs.history import Run
+
+MODES = ("local", "cloud", "offline")
+
+
+def sync(run: Run, outputs: Path, mode: str | None) -> int:
+    """Creates the run's experiment, or continues it, in a mode of SwanLab; None: that of the run.
+
+    Raises:
+        DataError: the run goes on, or has measured nothing.
+    """
+    from trainyard.experiment import FOLDER, Experiment
+
+    directory = run.directory
+    if holder := directory.holder():
+        raise DataError(f"{run.name}: is alive, {holder}, and sends by itself what it measures; sync it afterwards")
+    rows = read_metrics(directory.metrics)
+    if not rows:
+        raise DataError(f"{run.name}: there is nothing to send, {directory.metrics} has no line")
+    config = load(directory.config)
+    own = config.tracking.mode
+    config.tracking.mode = mode or (own if own in MODES else "local")
+    samples = directory.samples.read_text(encoding="utf-8").splitlines() if directory.samples.is_file() else []
+    experiment = Experiment(config, directory, outputs / FOLDER)
+    try:
+        experiment.open(rows, [json.loads(line) for line in samples])
+        experiment.close()
+    except Exception as error:  # anything: it is SwanLab's
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        print(f"error: {run.name}: SwanLab could not take it: {type(error).__name__}: {reason}", file=sys.stderr)
+        return FAILED
+    print(f"{run.name}: {len(rows):,} lines sent, {config.tracking.mode}")
+    return FINISHED
