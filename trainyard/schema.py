@@ -276,8 +276,7 @@ class SweepConfig:
     retry_failed: bool = False
     """Begin points again that an earlier command saw fail."""
     search: str = "grid"
-    """grid: every combination. tpe: Optuna chooses each point by those before, also from tag(log, interval(1e-5, 1e-2))
-    and int(interval(1, 8))."""
+    """grid: every combination. tpe: Optuna chooses each point by those before, from intervals too."""
     trials: int = 20
     """Points of a search."""
     prune: bool = True

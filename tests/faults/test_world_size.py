@@ -234,37 +234,6 @@ def test_a_run_begins_from_a_checkpoint_of_other_ranks(
     assert losses[0] == pytest.approx({step: losses[1][step] for step in losses[0]}, rel=1e-4)
 
 
-@pytest.mark.faults(case="13", fault="seed, data file, model, learning rate changed on resume")
-def test_what_changed_is_listed_and_refused_or_allowed(
-    zero2_run: Finished, begun: Callable[..., Path], go_on: Callable[..., Finished], corpus: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other.jsonl"
-    other.write_text(corpus.read_text()[::-1])
-    data = f"data.sources=[{{path: '{other}', format: jsonl}}]"
-    changed = ["run.seed=7", data, "model.hidden_size=32", "trainer.learning_rate=1e-4"]
-    refused = go_on(begun(), *changed)
-    assert refused.code == 2 and refused.stderr.count("error: ") == 4
-    for line in (
-        "run.seed: the run has 42, this command 7",
-        "data.sources: the run has [{",
-        "model.hidden_size: the run has 64, this command 32",
-        "trainer.learning_rate: the run has 0.0015, this command 0.0001",
-    ):
-        assert f"error: {line}" in refused.stderr
-    for kept in ("config.yaml", "status.json"):
-        assert (refused.run / kept).read_bytes() == (begun() / kept).read_bytes()
-
-    allow = "run.allow_changes=[trainer.learning_rate, run.seed]"
-    allowed = go_on(begun(), "trainer.learning_rate=1e-4", "run.seed=7", allow)
-    assert allowed.code == 0, allowed.stderr
-    assert "trainer.learning_rate: 0.0015 -> 0.0001, as run.allow_changes has it" in allowed.stdout
-    assert "run.seed: 42 -> 7, as run.allow_changes has it" in allowed.stdout
-    rates = zip(allowed.series("learning_rate"), zero2_run.series("learning_rate"), strict=True)
-    expected = [1.0] * 10 + [1e-4 / 1.5e-3] * 10
-    assert [new / old for new, old in rates if old] == pytest.approx(expected[-19:])
-    assert allowed.series("loss")[:10] == zero2_run.series("loss")[:10]
-
-
 CONVERSION = "trainyard.conversion"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Finished, Pretrain, clean_env, command
+from conftest import Pretrain, clean_env, command
 
 from trainyard.rundir import RunDir
 
@@ -56,14 +56,6 @@ def test_bad_data_is_named_and_the_run_does_not_start(pretrain: Pretrain, tmp_pa
     assert f"{bad}:2: not valid JSON" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.status["state"] == "failed"
-
-
-def test_changed_settings_do_not_slip_into_a_resumed_run(zero2_run: Finished, pretrain: Pretrain) -> None:
-    status = zero2_run.status
-    done = pretrain("zero2-2", "run.seed=7", "trainer.max_steps=40")
-    assert done.code == 2
-    assert "run.seed: the run has 42, this command 7" in done.stderr
-    assert zero2_run.status == status
 
 
 @pytest.mark.parametrize("option", ["--help", "--cfg"])
