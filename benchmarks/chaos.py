@@ -4,8 +4,9 @@ Run it in the project's environment: python benchmarks/chaos.py [--kills 30] [--
 Each time one of the run's processes, or all of them, gets SIGTERM, SIGINT, SIGUSR1 or SIGKILL after a random time. When
 the command ends, and not with 0, it is given again. In the end the weights of both runs must be equal bit for bit.
 
-Steps redone are those after the checkpoint from which the next launch went on. A resume is timed from the launch to the
-first new step in metrics.jsonl. What a kill costs in all is the time that the disturbed run took longer, by kill.
+Steps redone are those after the checkpoint from which the next launch went on. A resume is timed from the kill to the
+first new step, with the save before and the pause between launches. What a kill costs in all is the time that the
+disturbed run took longer, by kill.
 """
 
 import argparse
@@ -42,6 +43,14 @@ def command(outputs: Path, name: str, steps: int, deepspeed: str) -> list[str]:
     return ["bash", str(ROOT / "launch" / "pretrain.sh"), *where, *settings, *size, *rest]
 
 
+def read(file: Path) -> dict[str, Any]:
+    """A JSON object; empty when there is none."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
 def last_step(run: Path) -> int:
     """The last step in metrics.jsonl; 0 when there is none."""
     try:
@@ -62,6 +71,12 @@ class Chaos:
     kills: list[dict[str, Any]] = field(default_factory=list)
     redone: list[int] = field(default_factory=list)
     resumes_s: list[float] = field(default_factory=list)
+    _killed_at: float | None = None
+    """The last kill after which no new step is seen yet."""
+    _reached: int = 0
+    """The last step before that, or before the first of several such kills."""
+    _starts: int = 0
+    """How often the run had been resumed by then."""
 
     def until_finished(self, wanted: int) -> float:
         """Gives the command again and again; seconds until it has ended with 0."""
@@ -77,26 +92,29 @@ class Chaos:
         with (self.run.parent / "chaos.log").open("ab") as log:
             process = subprocess.Popen(self.arguments, stdout=log, stderr=log, start_new_session=True)
         while process.poll() is None:
-            before, launched = last_step(self.run), time.perf_counter()
-            due = launched + self.draw.uniform(0, self.longest_s)
-            resumed = False
+            due = time.perf_counter() + self.draw.uniform(0, self.longest_s)
             while process.poll() is None and (time.perf_counter() < due or len(self.kills) >= wanted):
-                step = last_step(self.run)
-                if not resumed and self.kills and step not in (0, before):
-                    resumed = True
-                    self._note_resume(before, time.perf_counter() - launched)
+                self._look()
                 time.sleep(0.02)
             if process.poll() is None and len(self.kills) < wanted:
                 self._kill(process)
         return process.returncode
 
-    def _note_resume(self, before: int, seconds: float) -> None:
-        status = json.loads((self.run / "status.json").read_text())
-        start = status["resumed_from"][-1] if status["resumed_from"] else 0
-        self.redone.append(max(0, before - start))
-        self.resumes_s.append(seconds)
+    def _look(self) -> None:
+        """Notes the first new step after a kill."""
+        if self._killed_at is None:
+            return
+        starts = read(self.run / "status.json").get("resumed_from", [])
+        if len(starts) > self._starts and read(self.run / "progress.json").get("step", 0) > starts[-1]:
+            self.redone.append(max(0, self._reached - starts[-1]))
+            self.resumes_s.append(time.perf_counter() - self._killed_at)
+            self._killed_at = None
 
     def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        if self._killed_at is None:
+            self._reached = last_step(self.run)
+        self._killed_at = time.perf_counter()
+        self._starts = len(read(self.run / "status.json").get("resumed_from", []))
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         victims = tree if self.draw.random() < 0.2 else [self.draw.choice(tree)]
         number = signal.SIGKILL if len(victims) > 1 else self.draw.choice(SIGNALS)
@@ -118,7 +136,7 @@ class Chaos:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--deepspeed", default="zero2")
     parser.add_argument("--longest", type=float, default=25.0, help="most seconds between a launch and a kill")
