@@ -92,7 +92,7 @@ def test_the_curves_are_drawn_in_the_browser(dashboard: str, zero2_run: Finished
     ]
     assert len(drawn) > 500, "no line in the colour of the experiment"
     columns = {x for x, _ in drawn}
-    assert len(columns) > 500, "the lines do not run across the charts"
+    assert len(columns) > 300, "the lines do not run across the charts"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 from trainyard.callbacks.metrics import device_peak
+from trainyard.experiment import chart_name
 from trainyard.metrics import MetricsFile, read_metrics
-from trainyard.tracking import chart_name
 
 
 def test_one_line_per_step_even_when_a_step_is_logged_twice(tmp_path: Path) -> None:

@@ -192,7 +192,11 @@ def test_ctrl_c_ends_the_command_with_0(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     command = [sys.executable, "-m", "trainyard", "runs", "watch", "--outputs", str(tmp_path), "--interval", "60"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env) as process:
+
+    def hear() -> None:  # where the tests run in the background, SIGINT is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env, preexec_fn=hear) as process:
         assert process.stdout is not None
         assert "pretrain/a  finished  step 100 of 100" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
