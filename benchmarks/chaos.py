@@ -29,10 +29,12 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
+from trainyard.exit_codes import STOPPED
+from trainyard.rundir import read_json
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "chaos.json"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL)
-STOPPED = 75
 
 
 def command(outputs: Path, name: str, steps: int, deepspeed: str) -> list[str]:
@@ -41,14 +43,6 @@ def command(outputs: Path, name: str, steps: int, deepspeed: str) -> list[str]:
     rest = ["model.intermediate_size=128", "data.block_size=64", "trainer.eval_steps=50", f"deepspeed={deepspeed}"]
     where = [f"paths.outputs={outputs}", f"run.name={name}", "launch.max_restarts=1000"]
     return ["bash", str(ROOT / "launch" / "pretrain.sh"), *where, *settings, *size, *rest]
-
-
-def read(file: Path) -> dict[str, Any]:
-    """A JSON object; empty when there is none."""
-    try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError):
-        return {}
 
 
 def last_step(run: Path) -> int:
@@ -104,8 +98,8 @@ class Chaos:
         """Notes the first new step after a kill."""
         if self._killed_at is None:
             return
-        starts = read(self.run / "status.json").get("resumed_from", [])
-        if len(starts) > self._starts and read(self.run / "progress.json").get("step", 0) > starts[-1]:
+        starts = read_json(self.run / "status.json").get("resumed_from", [])
+        if len(starts) > self._starts and read_json(self.run / "progress.json").get("step", 0) > starts[-1]:
             self.redone.append(max(0, self._reached - starts[-1]))
             self.resumes_s.append(time.perf_counter() - self._killed_at)
             self._killed_at = None
@@ -114,7 +108,7 @@ class Chaos:
         if self._killed_at is None:
             self._reached = last_step(self.run)
         self._killed_at = time.perf_counter()
-        self._starts = len(read(self.run / "status.json").get("resumed_from", []))
+        self._starts = len(read_json(self.run / "status.json").get("resumed_from", []))
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         victims = tree if self.draw.random() < 0.2 else [self.draw.choice(tree)]
         number = signal.SIGKILL if len(victims) > 1 else self.draw.choice(SIGNALS)

@@ -14,13 +14,12 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from measure import Row, show
+from measure import Row, show, timed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "checkpoint.json"
@@ -74,11 +73,8 @@ def shape(width: int, layers: int) -> dict[str, int]:
     }
 
 
-def run(command: list[str], ranks: int) -> None:
-    env = dict(os.environ, OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // ranks)))
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{command[:3]} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+def threads(ranks: int) -> str:
+    return str(max(1, (os.cpu_count() or 1) // ranks))
 
 
 def plain(folder: Path, model: dict[str, int], ranks: int) -> Row:
@@ -89,7 +85,7 @@ def plain(folder: Path, model: dict[str, int], ranks: int) -> Row:
     deepspeed = [str(Path(sys.executable).with_name("deepspeed")), "--no_local_rank", f"--num_gpus={ranks}"]
     output = folder / "plain"
     values = [str(output), json.dumps(config | model), str(ROOT / "ds_configs" / "zero2.json"), str(STEPS), str(EVERY)]
-    run([*deepspeed, str(script), *values], ranks)
+    timed([*deepspeed, str(script), *values], OMP_NUM_THREADS=threads(ranks))
     stall = statistics.median(json.loads((output / "stalls.json").read_text())[1:])
     return {"stall_s": stall, "whole_s": stall}
 
@@ -103,7 +99,7 @@ def ours(folder: Path, model: dict[str, int], ranks: int, *, in_background: bool
     rest = ["trainer.eval_strategy=no", "trainer.eval_on_start=false", "trainer.logging_steps=1", "tracking=none"]
     rest += [f"trainer.async_save={str(in_background).lower()}", "trainer.gradient_accumulation_steps=1"]
     shaped = [f"model.{key}={value}" for key, value in model.items()]
-    run([sys.executable, "-m", "pretrain", *settings, *batch, *saves, *rest, *shaped], ranks)
+    timed([sys.executable, "-m", "pretrain", *settings, *batch, *saves, *rest, *shaped], OMP_NUM_THREADS=threads(ranks))
     place = folder / "pretrain" / name
     rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     stalls = [row["save_stall_s"] for row in rows if "save_stall_s" in row]

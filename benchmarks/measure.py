@@ -28,6 +28,15 @@ def finished(command: list[str], **env: str) -> Any:
     return report | measured if isinstance(report, dict) else report
 
 
+def timed(command: list[str], **env: str) -> float:
+    """Seconds of a whole command."""
+    started = time.perf_counter()
+    done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    return time.perf_counter() - started
+
+
 def show(title: str, rows: list[Row]) -> None:
     cells = ([format(x, ",.4g" if isinstance(x, float) else "") for x in row.values()] for row in rows)
     lines = [list(rows[0]), *cells]

@@ -11,31 +11,22 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from measure import Row, show
+from measure import Row, show, timed
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
 POINTS = 4
 
 
-def timed(outputs: Path, *overrides: str) -> float:
-    """Seconds of a whole command."""
+def run(outputs: Path, *overrides: str) -> float:
+    """Seconds of the whole command."""
     size = ["model.hidden_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2", "data.block_size=64"]
     rest = ["trainer.max_steps=200", "trainer.eval_steps=200", "trainer.save_steps=200", "tracking=none"]
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "pretrain", f"paths.outputs={outputs}", *size, *rest, *overrides],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{overrides} failed:\n{(done.stdout + done.stderr)[-3000:]}")
-    return time.perf_counter() - started
+    return timed([sys.executable, "-m", "pretrain", f"paths.outputs={outputs}", *size, *rest, *overrides])
 
 
 def sweep(outputs: Path, name: str, devices: int) -> float:
@@ -53,9 +44,9 @@ def main() -> None:
     rounds: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         outputs = Path(folder)
-        timed(outputs, "run.name=warm", "launch.num_devices=1")  # makes the tokenizer and the tokens
+        run(outputs, "run.name=warm", "launch.num_devices=1")  # makes the tokenizer and the tokens
         for number in range(arguments.rounds):
-            lone = timed(outputs, f"run.name=lone-{number}", "launch.num_devices=1")
+            lone = run(outputs, f"run.name=lone-{number}", "launch.num_devices=1")
             one = sweep(outputs, f"one-{number}", devices=1)
             two = sweep(outputs, f"two-{number}", devices=2)
             overhead = one / POINTS - lone

@@ -20,13 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainyard import ROOT
 from trainyard.arguments import MANAGED, trainer_schema
-from trainyard.runconfig import redact
+from trainyard.runconfig import OPEN, is_open, redact
 from trainyard.schema import Config
 
 CONF_DIR = ROOT / "conf"
-
-OPEN = (r"model\.config", r"data\.template_variables")
-"""Settings that take any key."""
 
 
 class ConfigError(ValueError):
@@ -116,8 +113,8 @@ def with_implied(overrides: Sequence[str]) -> list[str]:
     epochs, whatever steps a group has. Any key may be set under those of OPEN, where Hydra asks for ++ before a key
     that the file does not have. What has been through here once is left as it is.
     """
-    result = ["++" + item if re.match(rf"({'|'.join(OPEN)})[.=]", item) else item for item in overrides]
-    keys = {_key(override) for override in overrides}
+    result = ["++" + item if re.match(rf"({'|'.join(map(re.escape, OPEN))})[.=]", item) else item for item in overrides]
+    keys = {key_of(override) for override in overrides}
     if "model.path" in keys and not keys & {"model", "experiment"}:
         result.insert(0, "model=from_path")
     if "trainer.num_train_epochs" in keys and "trainer.max_steps" not in keys:
@@ -136,7 +133,8 @@ def group_options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """The setting that an override is about."""
     return override.split("=", 1)[0].lstrip("+~")
 
 
@@ -160,7 +158,7 @@ def _find_problems(stage: str, overrides: Sequence[str]) -> tuple[list[str], Con
     """
     problems: list[str] = []
     choices: list[str] = []
-    for override in (item for item in overrides if (CONF_DIR / _key(item)).is_dir()):
+    for override in (item for item in overrides if (CONF_DIR / key_of(item)).is_dir()):
         try:
             _compose(stage, [*choices, override])
             choices.append(override)
@@ -168,7 +166,7 @@ def _find_problems(stage: str, overrides: Sequence[str]) -> tuple[list[str], Con
             problems.append(_explain(stage, override, error))
     composed = _compose(stage, choices)
     parser = OverridesParser.create()
-    for override in (item for item in overrides if not (CONF_DIR / _key(item)).is_dir()):
+    for override in (item for item in overrides if not (CONF_DIR / key_of(item)).is_dir()):
         try:
             parsed = parser.parse_override(override)
             with open_dict(composed) if parsed.is_add() or parsed.is_force_add() else contextlib.nullcontext():
@@ -192,7 +190,7 @@ def _explain(stage: str, override: str, error: Exception) -> str:
     if key.startswith("trainer.") and key.removeprefix("trainer.") in MANAGED:
         return f"{override}: trainyard sets this itself; {MANAGED[key.removeprefix('trainer.')]}"
     known = [*_dotted(dataclasses.asdict(schema(stage))), *_groups()]
-    if key not in known and not re.match(rf"({'|'.join(OPEN)})\.", key):
+    if key not in known and not is_open(key):
         return f"{override}: there is no setting {key}.{_nearest(key, known, show=3)}"
     reason = _first_line(error)
     wanted = re.search(r"could not be converted to (\w+)", reason)

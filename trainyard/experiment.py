@@ -48,6 +48,11 @@ def chart_name(metric: str) -> str:
     return f"{METRICS.get(metric, 'train')}/{metric}"
 
 
+def complaint(error: Exception) -> str:
+    """What SwanLab says of itself, in a line."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
 def varied(point: str) -> list[str]:
     """What a point of a sweep has of that which is swept: `lr=1e-3,size=8` -> [`lr=1e-3`, `size=8`]."""
     return re.split(r",(?=[\w.]+=)", point)

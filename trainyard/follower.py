@@ -12,13 +12,13 @@ from typing import Any
 
 from trainyard.attempt import POLL_S, Attempt
 from trainyard.devices import Devices
+from trainyard.exit_codes import FAILED, STOPPED
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
 
 WAIT_S = 600.0
 """Seconds that the first node may take to begin."""
-FAILED, STOPPED = 1, 75
 
 
 @dataclass

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from rich.table import Table
 from trainyard.data import prepare
 from trainyard.data.prepare import Prepared, Request, Share
 from trainyard.data.sources import DataError
+from trainyard.parent import end_with_parent
 from trainyard.resolve import data_request
 from trainyard.schema import Config
 
@@ -131,9 +133,8 @@ def _helpers(request: Request, overrides: list[str], share: Share | None, proces
     processes = processes or worthwhile(request, cores)
     options = ["--helper", *(["--shard", f"{share.index}/{share.count}"] if share else [])]
     command, env = child(request.stage, overrides, os.environ | {"RAYON_NUM_THREADS": str(max(1, cores // processes))})
-    helpers = [
-        subprocess.Popen([*command, *options], env=env, preexec_fn=_end_with_parent) for _ in range(processes - 1)
-    ]
+    end = partial(end_with_parent, signal.SIGKILL)
+    helpers = [subprocess.Popen([*command, *options], env=env, preexec_fn=end) for _ in range(processes - 1)]
     try:
         yield
     finally:
@@ -153,11 +154,6 @@ def worthwhile(request: Request, cores: int) -> int:
     by_size = 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS[request.stage]
     most = min(by_size, cores // CORES_PER_PROCESS[request.stage], MOST_PROCESSES)
     return min(most, prepare.count_parts(request)) if most > 1 else 1
-
-
-def _end_with_parent() -> None:
-    """In a new process: be killed when the one that started it dies (Linux, prctl PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> None:

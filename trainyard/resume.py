@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard import checkpoint, zero
-from trainyard.runconfig import flat, load, redact
+from trainyard.runconfig import flat, is_open, load, redact
 from trainyard.rundir import RunDir, read_json
 from trainyard.schema import Config
 
@@ -44,9 +44,6 @@ NOT_EXACT = (
 """Settings under EXACT that change nothing that is learned; which bytes were prepared is compared by themselves."""
 
 OTHERWISE = "Resume as it was, take another run.name, or start over with run.resume=never"
-
-OPEN = ("model.config.", "data.template_variables.")
-"""Settings that take any key."""
 
 
 class Change(NamedTuple):
@@ -129,7 +126,7 @@ def unknown_names(config: Config) -> Iterator[str]:
     sections = {name.rpartition(".")[0] for name in settings}
     known = [*settings, *sorted(sections - {""}), *EXACT]
     for given in config.run.allow_changes:
-        if given not in known and not given.startswith(OPEN):
+        if given not in known and not is_open(given):
             near = difflib.get_close_matches(given, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else " --help lists the settings"
             yield f"run.allow_changes=[{given}]: there is no setting {given}.{hint}"

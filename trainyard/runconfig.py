@@ -11,6 +11,9 @@ import yaml
 
 from trainyard.schema import Config, SourceConfig, TrainerConfig
 
+OPEN = ("model.config", "data.template_variables")
+"""Settings that take any key."""
+
 _SECRET = re.compile(r"(^|_)(api_?key|token|secret|password)$", re.IGNORECASE)
 
 
@@ -47,6 +50,11 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return result
+
+
+def is_open(name: str) -> bool:
+    """Does a setting lie under one that takes any key?"""
+    return name.startswith(tuple(f"{each}." for each in OPEN))
 
 
 def command(stage: str, overrides: Sequence[str]) -> str:

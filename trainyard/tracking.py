@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainyard.experiment import Experiment
+from trainyard.experiment import Experiment, complaint
 
 PATIENCE_S = 60.0
 """Seconds that SwanLab has at the end of a run for all that it has not written or sent yet."""
@@ -73,8 +73,7 @@ class SwanLabCallback(TrainerCallback):
         try:
             action()
         except Exception as error:  # whatever it is, it must not cost the run anything
-            reason = (str(error).strip() or "no message").splitlines()[0]
-            self._leave_out(f"could not {what}: {type(error).__name__}: {reason}")
+            self._leave_out(f"could not {what}: {complaint(error)}")
 
     def _leave_out(self, reason: str) -> None:
         self._failed = True

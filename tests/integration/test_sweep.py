@@ -39,7 +39,7 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
         return {row["point"]: row for row in csv.DictReader(stream)}
 
 
-def kill_all(process: "subprocess.Popen[str]", folder: Path) -> None:
+def kill_all(process: "subprocess.Popen[str]") -> None:
     """SIGKILL to the command and to whatever else has to do with the sweep."""
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
@@ -69,7 +69,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(corpus: Path, tmp_path: Pat
         assert process.poll() is None, (tmp_path / "first.log").read_text()
         at_once = max(at_once, sum(row["state"] == "running" for row in rows(folder).values()))
         time.sleep(0.02)
-    kill_all(process, folder)
+    kill_all(process)
     before = rows(folder)
     finished = [name for name, row in before.items() if row["state"] == "finished"]
     kept = {name: (folder / "logs" / f"{name}.log").read_bytes() for name in finished}

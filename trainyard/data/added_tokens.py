@@ -1,7 +1,6 @@
 """Tokens that a run adds to a tokenizer (`tokenizer.add_tokens`): a new tokenizer, kept beside the trained ones."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,13 +68,7 @@ def extend(base: str, entries: Sequence[Any], root: Path, *, trust_remote_code: 
     tokenizer.add_tokens([AddedToken(token.content, special=token.special, normalized=False) for token in tokens])
     target = directory(root, base, entries)
     assert target is not None, "a tokenizer that was loaded lies on this machine"
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    tokenizer.save_pretrained(staging)
-    try:
-        staging.rename(target)
-    except OSError:  # another start was faster; both made the same
-        if not target.is_dir():
-            raise
+    tokenizers.publish(tokenizer, target)
     return target
 
 

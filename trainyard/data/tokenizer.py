@@ -102,11 +102,16 @@ def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
     )
     tokenizer.train_from_iterator(_head(texts, TRAINING_BYTES), trainer)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=PAD)
+    publish(wrapped, directory)
+
+
+def publish(tokenizer: Any, directory: Path) -> None:
+    """Saves a tokenizer, which is there once it is whole."""
     staging = directory.with_name(f".{directory.name}.{os.getpid()}")
-    wrapped.save_pretrained(staging)
+    tokenizer.save_pretrained(staging)
     try:
         staging.rename(directory)
-    except OSError:  # another start was faster; both trained the same
+    except OSError:  # another start was faster; both made the same
         if not directory.is_dir():
             raise
 

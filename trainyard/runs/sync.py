@@ -19,7 +19,7 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     Raises:
         DataError: the run goes on, or has measured nothing.
     """
-    from trainyard.experiment import FOLDER, Experiment
+    from trainyard.experiment import FOLDER, Experiment, complaint
 
     directory = run.directory
     if holder := directory.holder():
@@ -36,8 +36,7 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
         experiment.open(rows, [json.loads(line) for line in samples])
         experiment.close()
     except Exception as error:  # anything: it is SwanLab's
-        reason = (str(error).strip() or "no message").splitlines()[0]
-        print(f"error: {run.name}: SwanLab could not take it: {type(error).__name__}: {reason}", file=sys.stderr)
+        print(f"error: {run.name}: SwanLab could not take it: {complaint(error)}", file=sys.stderr)
         return FAILED
     print(f"{run.name}: {len(rows):,} lines sent, {config.tracking.mode}")
     return FINISHED

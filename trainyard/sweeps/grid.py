@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from trainyard.config import Axis, ConfigError, Interval, axes, compose
+from trainyard.config import Axis, ConfigError, Interval, axes, compose, key_of
 from trainyard.resolve import default_name
 from trainyard.schema import Config
 
@@ -126,8 +126,3 @@ def _name(settings: Mapping[str, str]) -> str:
     full = ",".join(f"{key}={value}" for key, value in zip(short, settings.values(), strict=True))
     name = re.sub(r"[^\w.,=+-]+", "-", full)[:LONGEST_NAME]
     return name if name == full else f"{name}-{xxhash.xxh3_64_hexdigest(full.encode())[:6]}"
-
-
-def key_of(override: str) -> str:
-    """The setting that an override is about."""
-    return override.partition("=")[0].lstrip("+~")

@@ -1,6 +1,5 @@
 """Runs side by side, each a command of its own on its share of the machine's devices."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainyard.devices import Devices
+from trainyard.parent import end_with_parent
 from trainyard.sweeps.grid import Point
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Pool:
 
         def settle() -> None:  # in the child: its cores, and a stop signal should this process die
             os.sched_setaffinity(0, slot.cores)
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            end_with_parent(signal.SIGTERM)
 
         with (self.logs / f"{point.name}.log").open("ab") as log:
             process = subprocess.Popen(

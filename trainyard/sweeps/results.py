@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.rundir import read_json, write_json
+from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
 from trainyard.schema import SweepConfig
 from trainyard.sweeps.grid import Point
@@ -27,6 +28,7 @@ class Results:
         self.folder, self.metric, self.maximize = folder, settings.metric, settings.maximize
         self.earlier: list[Row] = read_json(folder / "results.json").get("points", [])
         """Rows that an earlier command has left."""
+        self._before = {row["point"]: row["state"] for row in self.earlier}
         self.known: dict[str, str] = {}
         """States that this command has seen or brought about, by the points' names."""
 
@@ -39,7 +41,7 @@ class Results:
         """pending, running, dead, preempted, finished, failed, or pruned."""
         if point.name in self.known:
             return self.known[point.name]
-        before = {row["point"]: row["state"] for row in self.earlier}.get(point.name)
+        before = self._before.get(point.name)
         state = str(self.run(point).status.get("state", "pending"))
         only_sweep_knows = (state, before) in (("preempted", "pruned"), ("pending", "failed"))
         return str(before) if only_sweep_knows else state
@@ -72,6 +74,6 @@ class Results:
 
     def best(self, points: Sequence[Point]) -> tuple[Point, float] | None:
         """The finished point with the best metric at its end."""
-        rows = [(point, self.row(point)) for point in points]
-        finished = [(p, float(r["metric"])) for p, r in rows if r["state"] == "finished" and r["metric"] is not None]
-        return (max if self.maximize else min)(finished, key=lambda each: each[1], default=None)
+        finished = {self.folder / point.name: point for point in points if self.state(point) == "finished"}
+        ranking = ranked([self.run(point) for point in finished.values()], self.metric, self.maximize)
+        return (finished[ranking[0][0].path], ranking[0][1]) if ranking else None

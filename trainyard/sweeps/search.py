@@ -7,7 +7,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from trainyard.config import Axis, Interval
+from trainyard.config import Axis, Interval, key_of
 from trainyard.sweeps import grid
 from trainyard.sweeps.grid import Point, Request
 from trainyard.sweeps.results import Row
@@ -48,13 +48,11 @@ class Search:
 
     def begin(self, wanted: Callable[[Point], bool]) -> int:
         """The number of points to come; what an earlier command has seen end is known already."""
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        return max(0, self.trials - len(self._study.trials)) + len(waiting)
+        return max(0, self.trials - len(self._study.trials)) + self._waiting()
 
     def next(self) -> Point | None:
         """Another point to run; None when there are enough."""
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if not waiting and len(self._study.trials) >= self.trials:
+        if not self._waiting() and len(self._study.trials) >= self.trials:
             return None
         trial = self._study.ask(self._space)
         point = self._point(trial.params)
@@ -81,7 +79,7 @@ class Search:
 
     def _remember(self, row: Row, *, retry: bool) -> None:
         """Counts a point that has ended; one that has not, or failed and is to be tried again, comes first."""
-        params = {key: _value(self._space[key], row[grid.key_of(key)]) for key in self._space}
+        params = {key: _value(self._space[key], row[key_of(key)]) for key in self._space}
         point = self._point(params)
         self.points.append(point)
         states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -91,6 +89,10 @@ class Search:
         else:
             value = row["metric"] if state == TrialState.COMPLETE else None
             self._study.add_trial(create_trial(state=state, value=value, params=params, distributions=self._space))
+
+    def _waiting(self) -> int:
+        """Points of an earlier command that come first."""
+        return len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def _point(self, params: dict[str, Any]) -> Point:
         return grid.point(self.request, {key: _text(value) for key, value in params.items()})
