@@ -58,10 +58,15 @@ def _experiments(log_dir: Path) -> dict[str, tuple[str, str]]:
         return {}
 
 
-def starts(log_dir: Path, identity: str, *, shown: bool) -> list[Path]:
-    """The directories of all starts of a run that the dashboard shows, or of those that it does not."""
+def starts(log_dir: Path, identity: str) -> list[Path]:
+    """The directories of all starts of a run, also of those that ended before the dashboard knew of them."""
+    return list(log_dir.glob(f"run-*-{identity}"))
+
+
+def not_shown(log_dir: Path, of: Iterable[Path]) -> list[Path]:
+    """The directories of starts that the dashboard does not show."""
     known = _experiments(log_dir)
-    return [each for each in log_dir.glob(f"run-*-{identity}") if (each.name in known) == shown]
+    return [each for each in of if each.name not in known]
 
 
 def free_name(log_dir: Path, wanted: str) -> str:

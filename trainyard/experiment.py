@@ -87,9 +87,11 @@ class Experiment:
         mode = settings.mode
         self.log_dir.mkdir(parents=True, exist_ok=True)
         known = self._identity()
-        if mode != "cloud":
-            board.retire(self.log_dir, board.starts(self.log_dir, known["id"], shown=mode == "local"))
+        earlier = board.starts(self.log_dir, known["id"])
+        if mode == "offline":
+            board.retire(self.log_dir, board.not_shown(self.log_dir, earlier))
         if mode == "local":
+            board.retire(self.log_dir, earlier)
             board.draw_in_sections()
         points = varied(str(self.config.run.name)) if sweep else []
         self._run = swanlab.init(

@@ -192,17 +192,19 @@ def test_what_is_sent_again_takes_the_place_of_what_was_there(tmp_path: Path) ->
     sync("sft/default")
     before = experiments(tmp_path)
     assert [name for name, _ in before] == ["default", "default (2)"]
+    mine = json.loads(run.tracking.read_text())["id"]
+    half = folder / f"run-20260101_000000-{mine}"  # as of a start that was killed before the dashboard knew of it
+    (half / "debug").mkdir(parents=True)
     sync("pretrain/default")
     after = experiments(tmp_path)
     assert [name for name, _ in after] == ["default", "default (2)"] and after[1] == before[1]
-    assert after[0] != before[0] and not (folder / before[0][1]).exists()
+    assert after[0] != before[0] and not (folder / before[0][1]).exists() and not half.exists()
     charts = {path.parent.name for path in (folder / after[0][1] / "logs").glob("*/*.log")}
     assert len(charts) == 8, "all that it measured"
 
     for _ in range(2):  # a log to be synced by SwanLab: the newest replaces the one before it, not what is shown
         sync("pretrain/default", "--mode", "offline")
     assert experiments(tmp_path) == after
-    mine = json.loads(run.tracking.read_text())["id"]
     assert len(list(folder.glob(f"run-*-{mine}"))) == 2
 
 
