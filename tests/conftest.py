@@ -247,7 +247,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, []):
             for _, fault in (each for each in getattr(report, "user_properties", []) if each[0] == "fault"):
-                outcomes.setdefault(fault, []).append(outcome)
+                outcomes.setdefault(tuple(fault), []).append(outcome)
     terminalreporter.section("faults")
     terminalreporter.line("| case | fault | outcome |\n|---|---|---|")
     for (case, fault), seen in sorted(outcomes.items(), key=lambda each: int(each[0][0].split(",")[0])):

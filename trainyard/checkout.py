@@ -10,12 +10,8 @@ def commit() -> str | None:
     """The hash of the checkout's commit, with `+changes` where tracked files differ; None without a checkout."""
     if not (ROOT / ".git").exists():
         return None
-    head = _git("rev-parse", "HEAD")
-    return head and head + "+changes" * bool(_git("status", "--porcelain", "--untracked-files=no"))
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(ROOT), *arguments]
+    described = ["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]  # no tags: the hash itself
+    command = ["git", "-C", str(ROOT), *described]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

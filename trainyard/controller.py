@@ -10,7 +10,7 @@ from typing import Any
 
 from trainyard import checks, launcher, report, resume
 from trainyard.config import ConfigError, compose, with_implied
-from trainyard.devices import detect
+from trainyard.devices import Devices, detect
 from trainyard.follower import Follower
 from trainyard.resolve import resolve
 from trainyard.rundir import RunDir, run_path
@@ -33,18 +33,19 @@ def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     try:
         return run(compose(stage, arguments), with_implied(arguments), stop)
     except ConfigError as error:
-        beside = check(error.partial, with_implied(arguments))[1] if error.partial else []
+        beside = check(error.partial, with_implied(arguments), detect())[1] if error.partial else []
         return refuse([*error.problems, *beside])
 
 
 def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     """A run for every combination of the values that settings are given."""
+    devices = detect()
     try:
         request = grid.read(stage, arguments)
-        points = Sweep(stage, request, detect(), stop)
+        points = Sweep(stage, request, devices, stop)
     except ConfigError as error:
         return refuse(error.problems)
-    return points.run(lambda config, overrides: check(config, overrides)[1])
+    return points.run(lambda config, overrides: check(config, overrides, devices)[1])
 
 
 def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
@@ -73,9 +74,8 @@ def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> i
     return next((code for code in (STOPPED, FAILED, WRONG) if code in codes), FINISHED)
 
 
-def check(config: Config, overrides: Sequence[str]) -> tuple[RunDir, list[str]]:
+def check(config: Config, overrides: Sequence[str], devices: Devices) -> tuple[RunDir, list[str]]:
     """Resolves a config in place; its run directory, and everything that is wrong with it."""
-    devices = detect()
     hosts = launcher.read_hostfile(config.launch.hostfile)
     per_rank = config.trainer.global_batch_size is None
     resolve(config, overrides, devices, hosts)
@@ -88,14 +88,15 @@ def check(config: Config, overrides: Sequence[str]) -> tuple[RunDir, list[str]]:
 
 def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
     """Checks a composed config, prepares its data, trains, and returns the exit code."""
-    run_dir, problems = check(config, overrides)
+    devices = detect()
+    run_dir, problems = check(config, overrides, devices)
     if problems:
         return refuse(problems)
     if config.launch.node_rank:
-        return Follower(config, detect(), run_dir, stop).run()
+        return Follower(config, devices, run_dir, stop).run()
     if resume.is_finished(config, run_dir):
-        print(report.finished(run_dir, run_dir.read_status()))
+        print(report.finished(config, run_dir, run_dir.read_status()))
         return FINISHED
     if not run_dir.acquire():
         return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])
-    return Supervisor(config, overrides, detect(), run_dir, stop).run()
+    return Supervisor(config, overrides, devices, run_dir, stop).run()

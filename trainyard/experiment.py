@@ -26,7 +26,7 @@ METRICS = {
 }
 """Where in the dashboard a metric is drawn; eval_* go to eval, all others to train."""
 
-SECTIONS = ("train", "eval", "by_tokens", "speed", "memory", "data", "samples")
+SECTIONS = ("train", "eval", "by_tokens", "speed", "memory", "data", "system", "samples")
 """In the order in which they are drawn."""
 
 BY_TOKENS = ("loss", "eval_loss")
@@ -120,7 +120,12 @@ class Experiment:
     def send(self, step: int, values: dict[str, Any]) -> None:
         """A line of metrics.jsonl."""
         numbers = {key: value for key, value in values.items() if isinstance(value, int | float) and key != "step"}
-        self._run.log({chart_name(key): value for key, value in numbers.items()}, step=step)
+        ranks = {
+            f"system/{key}.{rank}": value
+            for key, column in values.get("ranks", {}).items()
+            for rank, value in enumerate(column)
+        }
+        self._run.log({chart_name(key): value for key, value in numbers.items()} | ranks, step=step)
         by_tokens = {f"by_tokens/{key}": numbers[key] for key in BY_TOKENS if key in numbers}
         if by_tokens and "tokens_seen" in numbers:
             self._run.log(by_tokens, step=int(numbers["tokens_seen"]))

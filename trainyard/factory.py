@@ -218,7 +218,7 @@ def final_metrics(this: Worker) -> dict[str, float]:
     rows = read_metrics(this.run_dir.metrics)
     final: dict[str, float] = {}
     for row in rows:
-        final |= {key: value for key, value in row.items() if key != "step"}
+        final |= {key: value for key, value in row.items() if key not in ("step", "ranks")}
     for name in ("loss", "eval_loss", "eval_perplexity"):
         values = [row[name] for row in rows if name in row]
         if values:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 from trainyard.attempt import Attempt
 from trainyard.rundir import RunDir, read_json
+from trainyard.schema import Config
 
 LOG_TAIL = 15
 """Lines of the failed rank's log that are shown."""
 
 
-def finished(run_dir: RunDir, status: dict[str, Any]) -> str:
+def finished(config: Config, run_dir: RunDir, status: dict[str, Any]) -> str:
     """The summary: figures before and after, where the model is, what to do next."""
     final = status.get("final", {})
     lines = [f"{run_dir.path.name}: finished, {status.get('step')} steps, {status.get('tokens_seen') or 0:,} tokens"]
@@ -26,15 +27,15 @@ def finished(run_dir: RunDir, status: dict[str, Any]) -> str:
         lines.append(f"  {'samples':14} {_short(run_dir.samples)}")
     lines += [
         f"  {'model':14} {model}",
-        f"  {'dashboard':14} bash launch/dashboard.sh {_short(run_dir.path.parent.parent)}",
-        f"  {'next':14} {_next(run_dir, model)}",
+        f"  {'dashboard':14} bash launch/dashboard.sh {_short(Path(config.paths.outputs).expanduser().absolute())}",
+        f"  {'next':14} {_next(config.stage, model)}",
     ]
     return "\n".join(lines)
 
 
-def _next(run_dir: RunDir, model: str) -> str:
+def _next(stage: str, model: str) -> str:
     """The command that one would try now."""
-    if run_dir.path.parent.name == "sft":
+    if stage == "sft":
         return f"python -m trainyard chat {model}"
     return f"bash launch/sft.sh model.path={model}"
 

@@ -214,7 +214,7 @@ class Supervisor:
         """The exit code of a launch that finished or was stopped; None for one that failed."""
         phase = attempt.progress.get("phase")
         if phase == "done":
-            return self._end("finished", FINISHED, report.finished(self.run_dir, self.status))
+            return self._end("finished", FINISHED, report.finished(self.config, self.run_dir, self.status))
         if phase == "stopped":
             return self._end("preempted", STOPPED, f"stopped at step {self.status['step']}; {self._again()}")
         newest = checkpoint.newest_whole(self.run_dir.checkpoints)

@@ -155,12 +155,15 @@ def test_a_run_that_was_interrupted_twice_is_one_unbroken_experiment(
         expected = [(row["step"], pytest.approx(row[name])) for row in done.metrics if name in row]
         assert curve(dashboard, after["id"], chart) == expected
     assert [step for step, _ in curve(dashboard, after["id"], "train/loss")] == list(range(1, 21))
+    assert set(sections(dashboard, after["id"])["system"]) == {
+        f"system/{what}.{rank}" for what in ("cpu_percent", "memory_gib") for rank in (0, 1)
+    }
     tokens = [(row["tokens_seen"], pytest.approx(row["loss"])) for row in done.metrics if "loss" in row]
     assert curve(dashboard, after["id"], "by_tokens/loss") == tokens
     folders = list((done.run.parent.parent / "swanlog").glob(f"run-*-{after['run_id'][-16:]}"))
     assert [folder.name for folder in folders] == [after["run_id"]]
     drawn = sections(dashboard, after["id"])
-    assert list(drawn) == ["train", "eval", "by_tokens", "speed", "memory", "data"]
+    assert list(drawn) == ["train", "eval", "by_tokens", "speed", "memory", "data", "system"]
     assert all(name.startswith(f"{section}/") for section, names in drawn.items() for name in names)
 
 

@@ -20,5 +20,6 @@ def test_trains_in_bf16_on_the_gpu(pretrain: Pretrain, deepspeed: str) -> None:
     assert "bf16" in run.stdout
     assert run.series("loss")[-1] < run.series("loss")[0]
     assert run.series("memory_gib")[-1] > 0
+    assert set(run.metrics[-1]["ranks"]) == {"cpu_percent", "memory_gib", "gpu_percent", "gpu_watts", "gpu_celsius"}
     if deepspeed != "none":
         assert json.loads((run.run / "deepspeed.json").read_text())["bf16"]["enabled"] is True

@@ -23,6 +23,8 @@ def test_the_run_directory_holds_what_the_design_says(zero2_run: Finished) -> No
     assert status["final"]["first_eval_loss"] == zero2_run.series("eval_loss")[0]
     assert [row["step"] for row in zero2_run.metrics] == list(range(21))
     row = zero2_run.metrics[-1]
+    assert set(row["ranks"]) == {"cpu_percent", "memory_gib"} and max(row["ranks"]["memory_gib"]) == row["memory_gib"]
+    assert all(len(column) == 2 and min(column) > 0 for column in row["ranks"].values())
     assert {"loss", "learning_rate", "grad_norm", "tokens_per_second", "memory_gib", "data_wait", "epoch"} <= set(row)
     assert {path.name for path in (zero2_run.run / "checkpoints").iterdir()} == {"checkpoint-10", "checkpoint-20"}
     assert verify(zero2_run.run / "checkpoints" / "checkpoint-10") is None

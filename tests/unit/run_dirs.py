@@ -46,7 +46,7 @@ def make_run(
         loss = final + (8 - final) * math.exp(-step / 15)
         row: dict[str, Any] = {"tokens_seen": step * TOKENS_PER_STEP}
         if step:
-            row |= {"loss": loss, "grad_norm": 1.0, "tokens_per_second": 1000.0}
+            row |= {"loss": loss, "grad_norm": 1.0, "tokens_per_second": 1000.0, "ranks": {"memory_gib": [2.0, 2.5]}}
         if held_out and step % 50 == 0:
             row |= {"eval_loss": loss + 0.1, "eval_perplexity": math.exp(min(loss + 0.1, 20))}
         metrics.write(step, row)

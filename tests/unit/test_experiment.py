@@ -116,6 +116,8 @@ def test_charts_stand_in_sections_and_the_losses_over_the_tokens_too(tmp_path: P
     ]  # fmt: skip
     run = make_run(tmp_path)
     opened(run)
+    by_rank = [values for _, values in swanlab.logged if "system/memory_gib.0" in values]
+    assert len(by_rank) == 10 and by_rank[0]["system/memory_gib.1"] == 2.5
     by_tokens = {step: values for step, values in swanlab.logged if "by_tokens/loss" in values}
     rows = {row["tokens_seen"]: row["loss"] for row in read_metrics(run.metrics) if "loss" in row}
     assert {tokens: values["by_tokens/loss"] for tokens, values in by_tokens.items()} == rows and len(rows) == 10
@@ -200,7 +202,7 @@ def test_what_is_sent_again_takes_the_place_of_what_was_there(tmp_path: Path) ->
     assert [name for name, _ in after] == ["default", "default (2)"] and after[1] == before[1]
     assert after[0] != before[0] and not (folder / before[0][1]).exists() and not half.exists()
     charts = {path.parent.name for path in (folder / after[0][1] / "logs").glob("*/*.log")}
-    assert len(charts) == 8, "all that it measured"
+    assert len(charts) == 10, "all that it measured"
 
     for _ in range(2):  # a log to be synced by SwanLab: the newest replaces the one before it, not what is shown
         sync("pretrain/default", "--mode", "offline")

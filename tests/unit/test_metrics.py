@@ -1,6 +1,9 @@
 import json
 from pathlib import Path
 
+import torch
+
+from trainyard.callbacks.devices import DeviceMonitor, of_all_ranks
 from trainyard.callbacks.metrics import device_peak
 from trainyard.experiment import chart_name
 from trainyard.metrics import MetricsFile, read_metrics
@@ -38,6 +41,13 @@ def test_peaks_are_told_by_the_most_specific_name() -> None:
     assert device_peak("NVIDIA H100 PCIe") == 756e12
     assert device_peak("NVIDIA H100 80GB HBM3") == 989e12
     assert device_peak("Quadro K620") is None
+
+
+def test_what_the_driver_does_not_tell_is_left_out() -> None:
+    read = DeviceMonitor().read()
+    assert 0 < read["memory_gib"] < 1000
+    told = of_all_ranks({**read, "cpu_percent": 12.3456, "gpu_watts": float("nan")}, torch.device("cpu"))
+    assert told["cpu_percent"] == [12.346] and "memory_gib" in told and "gpu_watts" not in told
 
 
 def test_metrics_are_grouped_as_people_read_them() -> None:

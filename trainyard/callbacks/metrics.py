@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from trainyard.callbacks.devices import DeviceMonitor, of_all_ranks
 from trainyard.data.loader import TimedLoader
 from trainyard.metrics import MetricsFile
 from trainyard.worker import Worker
@@ -37,11 +38,12 @@ def device_peak(name: str) -> float | None:
 
 
 class SpeedCallback(TrainerCallback):
-    """Adds to every line of metrics: tokens_seen, tokens_per_second, mfu, data_wait, memory_gib.
+    """Adds to every line of metrics: tokens_seen, tokens_per_second, mfu, data_wait, memory_gib, ranks.
 
     The first of the callbacks that log, so that all others see the same values. `tokens_per_second` is over all ranks,
     by the wall clock from line to line, evaluations and saves taken out. `data_wait` is the share of that time in which
-    rank 0 waited for data.
+    rank 0 waited for data. `ranks` has what DeviceMonitor reads, each a list by rank; `memory_gib` is the largest of
+    its peaks, that of the rank which would be the first to run out.
     """
 
     def __init__(self, tokens_per_step: int, samples_per_epoch: float, flops_per_token: float, world_size: int):
@@ -50,6 +52,7 @@ class SpeedCallback(TrainerCallback):
         self.flops_per_token = flops_per_token
         self.world_size = world_size
         self.peak = device_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+        self.monitor = DeviceMonitor()
         self._step = 0
         self._since = self._paused = self._waited = 0.0
 
@@ -86,17 +89,9 @@ class SpeedCallback(TrainerCallback):
         logs["data_wait"] = round((waited - self._waited) / seconds, 5)
         if self.peak:
             logs["mfu"] = round(tokens_per_second * self.flops_per_token / (self.peak * self.world_size), 4)
-        logs["memory_gib"] = round(_memory_gib(), 3)
+        logs["ranks"] = of_all_ranks(self.monitor.read(), args.device)
+        logs["memory_gib"] = max(logs["ranks"]["memory_gib"])
         self._step, self._since, self._paused, self._waited = state.global_step, now, 0.0, waited
-
-
-def _memory_gib() -> float:
-    """Peak memory of rank 0: reserved on its GPU, or resident on the host when there is none."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_reserved() / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 class ProgressCallback(TrainerCallback):

@@ -21,6 +21,15 @@ _COPIED = ("exit_code", "step", "max_steps", "tokens_seen", "seconds")
 """From a run's status.json to its row."""
 
 
+def _version(file: Path) -> tuple[int, int] | None:
+    """Changes whenever a file does; None: it is not there."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size
+
+
 class Results:
     """Reads the directories of the points, and knows from this command or an earlier one what they cannot tell."""
 
@@ -31,6 +40,8 @@ class Results:
         self._before = {row["point"]: row["state"] for row in self.earlier}
         self.known: dict[str, str] = {}
         """States that this command has seen or brought about, by the points' names."""
+        self._rows: dict[str, tuple[object, Row]] = {}
+        """The last rows, each with what it was read from: metrics that did not grow are not read again."""
 
     def run(self, point: Point) -> Run:
         """The run of a point as its directory tells it now."""
@@ -52,12 +63,17 @@ class Results:
 
     def row(self, point: Point) -> Row:
         """What a point is, its state, and its metric at the end and at its best."""
-        run = self.run(point)
-        best = run.best(self.metric, maximize=self.maximize)
-        measured = {"metric": run.outcome(self.metric), "best": best.value if best else None}
-        copied = {key: run.status.get(key) for key in _COPIED}
-        where = {"run": str(run.path)}
-        return {"point": point.name, **point.settings, "state": self.state(point), **measured, **copied, **where}
+        run, state = self.run(point), self.state(point)
+        origin = (state, run.status, _version(run.directory.metrics))
+        known, row = self._rows.get(point.name, (None, {}))
+        if known != origin:
+            best = run.best(self.metric, maximize=self.maximize)
+            measured = {"metric": run.outcome(self.metric), "best": best.value if best else None}
+            copied = {key: run.status.get(key) for key in _COPIED}
+            where = {"run": str(run.path)}
+            row = {"point": point.name, **point.settings, "state": state, **measured, **copied, **where}
+            self._rows[point.name] = (origin, row)
+        return row
 
     def write(self, points: Sequence[Point]) -> None:
         """Replaces both files, each in one step."""
