@@ -2,56 +2,25 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Finished, clean_env, command
+from conftest import Finished, settings
 from disturb import SLOW, Faults, Live, assert_same_run, leftovers
-
-SRUN = """#!/usr/bin/env bash
-shift  # --kill-on-bad-exit=0
-for node in 0 1; do SLURM_NODEID=$node "$@" & echo $! > "$STAND_IN/node-$node"; pids[$node]=$!; done
-code=0
-for pid in "${pids[@]}"; do
-    while wait "$pid"; last=$?; kill -0 "$pid" 2>/dev/null; do :; done
-    [ $last -gt $code ] && code=$last
-done
-exit $code
-"""
-SCONTROL = """#!/usr/bin/env bash
-[ "$1" = show ] && echo 127.0.0.1 && echo 127.0.0.2
-[ "$1" = requeue ] && touch "$STAND_IN/requeued-$2"
-exit 0
-"""
+from slurm import submit
 
 
-def submit(stand_in: Path, outputs: Path, corpus: Path, name: str, *overrides: str) -> Live:
-    """`sbatch launch/slurm.sbatch pretrain ...`, as a job on two nodes."""
-    stand_in.mkdir()
-    for tool, script in (("srun", SRUN), ("scontrol", SCONTROL)):
-        (stand_in / tool).write_text(script)
-        (stand_in / tool).chmod(0o755)
-    job = {
-        "SLURM_NNODES": "2",
-        "SLURM_JOB_NODELIST": "n[0-1]",
-        "SLURM_JOB_ID": str(os.getpid()),
-        "STAND_IN": str(stand_in),
-    }
-    env = clean_env(**job, SLURM_SUBMIT_DIR=str(ROOT), PATH=f"{stand_in}:{os.environ['PATH']}")
-    settings = command(outputs, name, corpus, "launch.num_devices=1", *overrides)[2:]
-    process = subprocess.Popen(
-        ["bash", str(ROOT / "launch" / "slurm.sbatch"), "pretrain", *settings], env=env, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    return Live(process, outputs / "pretrain" / name)
+def submit_one(stand_in: Path, outputs: Path, corpus: Path, name: str, *overrides: str) -> Live:
+    """A run on two nodes of one rank each."""
+    arguments = settings(outputs, name, corpus, "launch.num_devices=1", *overrides)
+    return submit(stand_in, outputs / "pretrain" / name, *arguments)
 
 
 @pytest.mark.faults(case="4", fault="SIGUSR1 by Slurm to a further node, whose rank alone hears of it")
 def test_a_job_on_two_nodes_is_requeued_and_goes_on(
     zero2_run: Finished, outputs: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    live = submit(tmp_path / "one", outputs, corpus, "job", SLOW, "trainer.save_steps=100")
+    live = submit_one(tmp_path / "one", outputs, corpus, "job", SLOW, "trainer.save_steps=100")
     live.wait_for_step(3)
     os.kill(int((tmp_path / "one" / "node-1").read_text()), signal.SIGUSR1)
     done = live.end()
@@ -61,7 +30,7 @@ def test_a_job_on_two_nodes_is_requeued_and_goes_on(
     assert list((tmp_path / "one").glob("requeued-*"))
     assert leftovers(live.run) == []
 
-    again = submit(tmp_path / "two", outputs, corpus, "job", SLOW, "trainer.save_steps=100").end()
+    again = submit_one(tmp_path / "two", outputs, corpus, "job", SLOW, "trainer.save_steps=100").end()
     assert again.code == 0, again.stdout + again.stderr
     assert not list((tmp_path / "two").glob("requeued-*"))
     assert (again.status["resumed_from"], again.status["world_size"]) == ([step], 2)
@@ -71,7 +40,7 @@ def test_a_job_on_two_nodes_is_requeued_and_goes_on(
 @pytest.mark.slow
 @pytest.mark.faults(case="8", fault="SIGKILL of a rank on a further node")
 def test_a_failure_on_one_node_is_met_by_all(zero2_run: Finished, outputs: Path, corpus: Path, tmp_path: Path) -> None:
-    live = submit(tmp_path / "one", outputs, corpus, "job-killed", SLOW, "trainer.save_steps=5")
+    live = submit_one(tmp_path / "one", outputs, corpus, "job-killed", SLOW, "trainer.save_steps=5")
     live.wait_for_step(7)
     os.kill(live.rank(1), signal.SIGKILL)
     done = live.end()

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, clean_env, command
+from disturb import Live
+from slurm import submit
 
 from trainyard.rundir import RunDir
 
@@ -118,6 +120,38 @@ def test_a_stop_saves_every_point_and_the_same_command_resumes_them(corpus: Path
     assert again.returncode == 0, again.stdout + again.stderr
     assert [run.read_status()["resumed_from"] for run in runs] == [[step] for step in steps]
     assert {row["state"] for row in rows(folder).values()} == {"finished"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_each_task_of_a_job_array_is_one_point_and_requeued_by_itself(corpus: Path, tmp_path: Path) -> None:
+    """Two tasks at once, the second of them preempted; Slurm's commands are a stand-in's."""
+    outputs, folder = tmp_path / "outputs", tmp_path / "outputs" / "pretrain" / "sweeps" / "array"
+    longer = ["trainer.max_steps=60", "trainer.eval_steps=1", "trainer.save_steps=100", "sweep.name=array"]
+    arguments = ["-m", *sweep(outputs, corpus, "run.seed=1,2", "launch.num_devices=1", *longer)[3:]]
+
+    def task(number: int, start: str) -> Live:
+        point, job = folder / f"seed={number + 1}", {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_JOB_ID": f"70{number}"}
+        return submit(tmp_path / f"{start}-{number}", point, *arguments, nodes=1, **job)
+
+    tasks = [task(number, "first") for number in (0, 1)]
+    tasks[1].wait_for(lambda: RunDir(tasks[1].run).read_status().get("step", 0) > 0)
+    os.kill(int((tmp_path / "first-1" / "node-0").read_text()), signal.SIGUSR1)
+    codes = [each.end().code for each in tasks]
+    assert codes == [0, 75]
+    assert [path.name for path in tmp_path.glob("*/requeued-*")] == ["requeued-701"]
+    assert [row["state"] for row in rows(folder).values()] == ["finished", "preempted"]
+    step = RunDir(tasks[1].run).read_status()["step"]
+
+    again = task(1, "second").end()
+    assert again.code == 0, again.stdout + again.stderr
+    assert not list((tmp_path / "second-1").glob("requeued-*"))
+    assert [row["state"] for row in rows(folder).values()] == ["finished", "finished"]
+    assert again.status["resumed_from"] == [step]
+    assert len([path for path in (outputs / "prepared").iterdir() if path.is_dir()]) == 1
+
+    none = task(2, "third").end()
+    assert none.code == 2 and "SLURM_ARRAY_TASK_ID=2: the points are 0 to 1" in none.stderr
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ import xxhash
 from trainyard.data import added_tokens, fingerprint, plans, sources
 from trainyard.data import tokenizer as tokenizers
 from trainyard.data.chat import Conversation
-from trainyard.data.parts import MakeEncoder, Parts, Report, group, locked
+from trainyard.data.locks import locked
+from trainyard.data.parts import MakeEncoder, Parts, Report, group
 from trainyard.data.publish import check_rejected, publish
 from trainyard.data.reader import Reader
 from trainyard.data.sources import DataError, Piece

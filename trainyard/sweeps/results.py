@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainyard.data.locks import locked
 from trainyard.rundir import read_json, write_json
 from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
@@ -35,13 +36,17 @@ class Results:
 
     def __init__(self, folder: Path, settings: SweepConfig):
         self.folder, self.metric, self.maximize = folder, settings.metric, settings.maximize
-        self.earlier: list[Row] = read_json(folder / "results.json").get("points", [])
+        self.earlier = self._written()
         """Rows that an earlier command has left."""
         self._before = {row["point"]: row["state"] for row in self.earlier}
         self.known: dict[str, str] = {}
         """States that this command has seen or brought about, by the points' names."""
         self._rows: dict[str, tuple[object, Row]] = {}
         """The last rows, each with what it was read from: metrics that did not grow are not read again."""
+
+    def _written(self) -> list[Row]:
+        rows: list[Row] = read_json(self.folder / "results.json").get("points", [])
+        return rows
 
     def run(self, point: Point) -> Run:
         """The run of a point as its directory tells it now."""
@@ -76,8 +81,12 @@ class Results:
         return row
 
     def write(self, points: Sequence[Point]) -> None:
-        """Replaces both files, each in one step."""
-        rows = [self.row(point) for point in points]
+        """Replaces both files, each in one step; one process at a time, for each task of a job array writes them."""
+        with locked(self.folder / "results"):
+            self._before |= {row["point"]: row["state"] for row in self._written()}
+            self._write([self.row(point) for point in points])
+
+    def _write(self, rows: Sequence[Row]) -> None:
         write_json(self.folder / "results.json", {"metric": self.metric, "maximize": self.maximize, "points": rows})
         text = io.StringIO()
         columns = list(dict.fromkeys(key for row in rows for key in row))
