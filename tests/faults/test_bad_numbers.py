@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT, Finished, Pretrain
-from disturb import Faults, assert_same_run
+from disturb import Faults, Warm, assert_same_run
 from safetensors.torch import load_file
 
 from trainyard.checkpoint import verify
@@ -65,13 +65,12 @@ BACKENDS = {
 
 
 @pytest.fixture(scope="module")
-def idle(outputs: Path, corpus: Path, pretrain: Pretrain) -> Callable[..., Finished]:
+def idle(corpus: Path, warm: Warm) -> Callable[..., Finished]:
     """A run whose AdamW does nothing in step 7, on any rank; one for all faults."""
-    faults = Faults(outputs, corpus, pretrain)
 
     @functools.cache
     def run(backend: str, *settings: str) -> Finished:
-        return faults.start(f"idle-{backend}", *settings, fault="idle-optimizer 0 6", once=False).end()
+        return warm(f"idle-{backend}", corpus, *settings, fault="idle-optimizer 0 6")
 
     return run
 
@@ -82,10 +81,10 @@ def idle(outputs: Path, corpus: Path, pretrain: Pretrain) -> Callable[..., Finis
 )
 @pytest.mark.faults(case="14", fault="NaN loss, infinite gradient on one rank once")
 def test_a_bad_step_is_skipped_on_all_ranks(
-    faults: Faults, idle: Callable[..., Finished], backend: str, fault: str
+    warm: Warm, corpus: Path, tmp_path: Path, idle: Callable[..., Finished], backend: str, fault: str
 ) -> None:
-    settings = BACKENDS[backend]
-    done = faults.start(f"{fault}-{backend}", *settings, fault=f"{fault} 1 6").end()
+    settings, once = BACKENDS[backend], str(tmp_path / "once")
+    done = warm(f"{fault}-{backend}", corpus, *settings, fault=f"{fault} 1 6", FAULT_ONCE=once)
     assert_same_but_for(done, idle(backend, *settings), 7)
     (line,) = [line for line in done.stdout.splitlines() if "skipped on all ranks" in line]
     told = {"nan-loss": "the loss is nan on rank 1", "inf-gradient": "the gradient is not finite, samples 48 to 55"}
@@ -96,16 +95,18 @@ def test_a_bad_step_is_skipped_on_all_ranks(
 @pytest.mark.parametrize("backend", ["none", "zero2", "zero3"])
 @pytest.mark.faults(case="14", fault="infinite gradient without clipping")
 def test_a_gradient_is_looked_at_where_none_is_clipped(
-    faults: Faults, idle: Callable[..., Finished], backend: str
+    warm: Warm, corpus: Path, idle: Callable[..., Finished], backend: str
 ) -> None:
     settings = [f"deepspeed={backend}", "trainer.max_grad_norm=0"]
-    done = faults.start(f"unclipped-{backend}", *settings, fault="inf-gradient 1 6").end()
+    done = warm(f"unclipped-{backend}", corpus, *settings, fault="inf-gradient 1 6")
     assert_same_but_for(done, idle(f"unclipped-{backend}", *settings), 7)
 
 
 @pytest.mark.slow
 @pytest.mark.faults(case="14", fault="NaN loss under an optimizer and a schedule of DeepSpeed's own")
-def test_deepspeeds_own_schedule_goes_on_too(faults: Faults, idle: Callable[..., Finished], tmp_path: Path) -> None:
+def test_deepspeeds_own_schedule_goes_on_too(
+    warm: Warm, corpus: Path, idle: Callable[..., Finished], tmp_path: Path
+) -> None:
     values = json.loads((ROOT / "ds_configs" / "zero2.json").read_text())
     adamw = {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto", "torch_adam": True}
     warmup = dict.fromkeys(("warmup_min_lr", "warmup_max_lr", "warmup_num_steps", "total_num_steps"), "auto")
@@ -113,7 +114,7 @@ def test_deepspeeds_own_schedule_goes_on_too(faults: Faults, idle: Callable[...,
     values |= {"scheduler": {"type": "WarmupDecayLR", "params": warmup}}
     (tmp_path / "own.json").write_text(json.dumps(values))
     settings = [f"deepspeed.config={tmp_path / 'own.json'}"]
-    done = faults.start("own-schedule", *settings, fault="nan-loss 1 6").end()
+    done = warm("own-schedule", corpus, *settings, fault="nan-loss 1 6")
     reference = idle("own-schedule", *settings)
     assert len(set(reference.series("learning_rate"))) > 10
     assert_same_but_for(done, reference, 7)
@@ -141,10 +142,10 @@ def test_a_save_waits_for_a_good_step_and_the_mean_for_its_own(faults: Faults) -
     "backend", ["zero2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zero3", "none"))]
 )
 @pytest.mark.faults(case="14", fault="NaN loss on one rank, five steps in a row")
-def test_five_bad_steps_end_the_run(faults: Faults, backend: str) -> None:
+def test_five_bad_steps_end_the_run(warm: Warm, corpus: Path, backend: str) -> None:
     """No checkpoint of them, no other start, and the positions in the last line."""
     settings = [f"deepspeed={backend}", "trainer.save_steps=5"]
-    done = faults.start(f"five-{backend}", *settings, fault="nan-loss 1 7-19", once=False).end()
+    done = warm(f"five-{backend}", corpus, *settings, fault="nan-loss 1 7-19")
     assert done.code == 1
     assert (done.status["state"], done.status["restarts"]) == ("failed", 0)
     last = done.stderr.strip().splitlines()[-1]
@@ -185,9 +186,11 @@ def test_a_streak_goes_on_after_a_restart(faults: Faults) -> None:
 @pytest.mark.parametrize("backend", ["zero2", "zero3", "none"])
 @pytest.mark.parametrize(("step", "kept"), [(10, [5]), (18, [5, 10, 15])])
 @pytest.mark.faults(case="14", fault="weights of one rank become NaN, at a save and between two")
-def test_weights_that_are_nan_are_never_saved(faults: Faults, backend: str, step: int, kept: list[int]) -> None:
+def test_weights_that_are_nan_are_never_saved(
+    warm: Warm, corpus: Path, backend: str, step: int, kept: list[int]
+) -> None:
     name = f"nan-weights-{backend}-{step}"
-    done = faults.start(name, f"deepspeed={backend}", *SETTINGS, fault=f"nan-weights 1 {step}", once=False).end()
+    done = warm(name, corpus, f"deepspeed={backend}", *SETTINGS, fault=f"nan-weights 1 {step}")
     assert done.code == 1, done.stdout
     assert "is NaN or infinite, and what is saved must be finite" in done.stderr.strip().splitlines()[-1]
     assert f"run.resume={done.run}/checkpoints/checkpoint-{kept[-1]}" in done.stderr
