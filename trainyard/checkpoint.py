@@ -3,9 +3,10 @@
 Needs no torch, so the controller chooses what to resume from before a GPU is claimed.
 """
 
+import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from trainyard import pickles
 from trainyard.rundir import read_json, write_json
 
 MANIFEST = "manifest.json"
+PARAMETERS = "parameters.json"
+"""In a checkpoint of DDP: the parameters' names in the order of the optimizer, which knows them by number alone."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -179,3 +182,25 @@ def _checksum(file: Path) -> str:
         while block := stream.read(1 << 22):
             state.update(block)
     return state.hexdigest()
+
+
+def saved_as(parameter: str, saved: Container[str]) -> str | None:
+    """A parameter's name among those saved, which peft shortens by its adapter's; None where it is not among them."""
+    return next((name for name in (parameter, parameter.replace(".default", "")) if name in saved), None)
+
+
+def renamed(checkpoint: Path) -> str | None:
+    """A parameter that a checkpoint of DDP has under another name, as transformers saves some mixtures of experts."""
+    parameters = read_json(checkpoint / PARAMETERS).get("names", [])
+    try:
+        saved = {name for file in checkpoint.glob("*.safetensors") for name in _tensors(file)}
+    except (OSError, ValueError):  # it is damaged, and will be passed over for that
+        return None
+    return next((name for name in parameters if saved_as(name, saved) is None), None)
+
+
+def _tensors(file: Path) -> Iterator[str]:
+    """The names in a safetensors file: JSON behind eight bytes with its length."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return (name for name in header if name != "__metadata__")

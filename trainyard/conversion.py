@@ -25,9 +25,6 @@ from trainyard.worker import follow_controller
 LATEST = "latest_universal"
 """The file by which DeepSpeed, and we, know a universal checkpoint; it names the directory with the states."""
 
-PARAMETERS = "parameters.json"
-"""In a checkpoint of DDP: the parameters' names in the order of the optimizer, which knows them by number alone."""
-
 SCHEDULE = "scheduler.pt"
 
 WEIGHTS, MOMENTS = "fp32", ("exp_avg", "exp_avg_sq")
@@ -131,9 +128,9 @@ def _of_zero_3(ranks: list[dict[str, Any]], shapes: Shapes) -> Iterator[Paramete
 
 
 def _of_ddp(source: Path) -> States:
-    names = read_json(source / PARAMETERS).get("names")
+    names = read_json(source / checkpoint.PARAMETERS).get("names")
     if not names:
-        raise ValueError(f"{source.name} has no {PARAMETERS}: its optimizer's states cannot be told apart")
+        raise ValueError(f"{source.name} has no {checkpoint.PARAMETERS}: its optimizer's states cannot be told apart")
     if not (optimizer := _load(source / "optimizer.pt"))["state"]:
         raise ValueError(f"the optimizer in {source.name} has no state")
     weights = _weights(source)
@@ -149,13 +146,12 @@ def _of_ddp(source: Path) -> States:
 
 
 def _weights(source: Path) -> Callable[[str], Tensor]:
-    """A parameter's weights by its name, which peft shortens by its adapter's when it saves it."""
+    """A parameter's weights by its name."""
     files = [safe_open(file, framework="pt") for file in sorted(source.glob("*.safetensors"))]
     places = {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
     def read(name: str) -> Tensor:
-        saved = name if name in places else name.replace(".default", "")
-        if saved not in places:
+        if (saved := checkpoint.saved_as(name, places)) is None:
             raise ValueError(f"{source.name} has no {name}: transformers saves this architecture under other names")
         weight: Tensor = places[saved].get_tensor(saved)
         return weight

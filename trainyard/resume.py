@@ -178,6 +178,8 @@ def inconvertible(config: Config, found: Path) -> list[str]:
         reasons.append(f"the states of trainer.optim={optimizer} cannot be converted")
     if (before or {}).get("scheduler") != (now or {}).get("scheduler"):
         reasons.append('the "scheduler" in the JSON is another')
+    if before is None and (name := checkpoint.renamed(found)):
+        reasons.append(f"transformers saves {name} of this architecture under another name")
     change = f"{found.name} was written by {writers(found)}, this command has {described(config)}"
     return [f"deepspeed.config, launch.num_devices: {change}, and {reason}. {OTHERWISE}" for reason in reasons]
 

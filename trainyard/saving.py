@@ -15,7 +15,6 @@ import transformers
 
 from trainyard import __version__, checkpoint
 from trainyard.background import BackgroundWriter
-from trainyard.conversion import PARAMETERS
 from trainyard.data.loader import Split
 from trainyard.rundir import read_json, write_json
 from trainyard.worker import FinalError, Worker
@@ -146,7 +145,7 @@ def write_names(target: Path, model: torch.nn.Module, optimizer: Any) -> None:
     """The names of the parameters in the optimizer's order, by which another world size or ZeRO stage finds them."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-    write_json(target / PARAMETERS, {"names": ordered})
+    write_json(target / checkpoint.PARAMETERS, {"names": ordered})
 
 
 def write_window(target: Path, rank: int, **values: Any) -> None:

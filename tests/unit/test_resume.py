@@ -69,7 +69,7 @@ def test_a_name_that_is_no_setting_is_an_error_with_the_nearest(tmp_path: Path) 
         "run.allow_changes=[trainer.lerning_rate]: there is no setting trainer.lerning_rate. "
         "Did you mean trainer.learning_rate?"
     )
-    _, problems = controller.check(config, [])
+    _, problems = controller.check(config, [], CPU)
     assert problems == [message]
 
 
@@ -145,6 +145,26 @@ def test_states_that_cannot_be_converted_are_named_before_the_launch(tmp_path: P
     assert resume.problems(resolved(tmp_path, *shrunk, "run.resume=never"), run) == []
 
 
+@pytest.mark.parametrize(("architecture", "is_saved_renamed"), [("Llama", False), ("Mixtral", True)])
+def test_weights_that_ddp_saved_under_other_names_are_told_before_the_launch(
+    tmp_path: Path, architecture: str, is_saved_renamed: bool
+) -> None:
+    import transformers
+
+    sizes = {"vocab_size": 32, "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    config = getattr(transformers, f"{architecture}Config")(**sizes, **heads)
+    model = getattr(transformers, f"{architecture}ForCausalLM")(config)
+    run = checkpoint_of(tmp_path, "deepspeed=none")
+    place = run.checkpoints / "checkpoint-5"
+    model.save_pretrained(place)
+    names = [name for name, _ in model.named_parameters()]
+    (place / checkpoint.PARAMETERS).write_text(json.dumps({"names": names}))
+    reasons = resume.inconvertible(resolved(tmp_path, "deepspeed=zero2"), place)
+    assert ["under another name" in reason for reason in reasons] == [True] * is_saved_renamed
+    assert resume.inconvertible(resolved(tmp_path, "deepspeed=none"), place) == []
+
+
 def test_a_batch_given_per_rank_stays_the_runs(tmp_path: Path) -> None:
     free = ["trainer.global_batch_size=null", "trainer.per_device_train_batch_size=2"]
     run = checkpoint_of(tmp_path, *free, "trainer.gradient_accumulation_steps=3")
@@ -152,13 +172,13 @@ def test_a_batch_given_per_rank_stays_the_runs(tmp_path: Path) -> None:
     where = [f"paths.outputs={tmp_path / 'out'}", "run.name=default", *free, "trainer.gradient_accumulation_steps=3"]
     for ranks, accumulated, fits in ((1, 6, True), (2, 3, True), (3, 2, True), (4, 1, False)):
         config = compose("pretrain", [*where, f"launch.num_devices={ranks}"])
-        _, problems = controller.check(config, where)
+        _, problems = controller.check(config, where, CPU)
         assert config.trainer.global_batch_size == 12
         if fits:
             assert (problems, config.trainer.gradient_accumulation_steps) == ([], accumulated)
             runconfig.save(config, run.config)  # as the run does, which is preempted and given the same command again
             again = compose("pretrain", [*where, f"launch.num_devices={ranks}"])
-            assert controller.check(again, where)[1] == []
+            assert controller.check(again, where, CPU)[1] == []
         else:
             assert "trainer.global_batch_size=12: must be a multiple of 8" in problems[0]
             assert "launch.num_devices for one of 1, 2, 3, 6 ranks" in problems[0]
