@@ -45,6 +45,20 @@ def command(outputs: Path, name: str, steps: int, deepspeed: str) -> list[str]:
     return ["bash", str(ROOT / "launch" / "pretrain.sh"), *where, *settings, *size, *rest]
 
 
+PARTS = {
+    "pretrain.train": "a rank",
+    "deepspeed.launcher.launch": "the launcher's child",
+    "bin/deepspeed": "the launcher",
+    "-m pretrain": "the controller",
+}
+"""By what their command lines contain."""
+
+
+def part(command: str) -> str:
+    """Which of the run's processes it is."""
+    return next((name for words, name in PARTS.items() if words in command), "another process of it")
+
+
 def last_step(run: Path) -> int:
     """The last step in metrics.jsonl; 0 when there is none."""
     try:
@@ -115,12 +129,12 @@ class Chaos:
         names = []
         for victim in victims:
             with contextlib.suppress(psutil.NoSuchProcess):
-                names.append(" ".join(victim.cmdline()[:4])[-60:])
+                names.append(part(" ".join(victim.cmdline())))
                 os.kill(victim.pid, number)
         kill = {
             "signal": number.name,
             "processes": len(names),
-            "first": names[0] if names else "",
+            "first": names[0] if names else "gone already",
             "step": last_step(self.run),
         }
         self.kills.append(kill)

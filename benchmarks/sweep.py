@@ -31,9 +31,7 @@ def run(outputs: Path, *overrides: str) -> float:
 
 def sweep(outputs: Path, name: str, devices: int) -> float:
     seeds = "run.seed=" + ",".join(str(seed) for seed in range(POINTS))
-    return run(
-        outputs, "-m", seeds, f"sweep.name={name}", f"launch.num_devices={devices}", "launch.devices_per_job=1"
-    )
+    return run(outputs, "-m", seeds, f"sweep.name={name}", f"launch.num_devices={devices}", "launch.devices_per_job=1")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from trainyard.data.truncation import TRUNCATIONS
 from trainyard.devices import Devices
 from trainyard.input_checks import model_problems, source_problems
 from trainyard.number_checks import number_problems
-from trainyard.rundir import RunDir
+from trainyard.rundir import RunDir, unfit
 from trainyard.schema import Config
 
 DOCUMENTS = ("line", "paragraph", "file")
@@ -180,11 +180,8 @@ def _launch(config: Config, hosts: int) -> Iterator[str]:
 
 def _run(config: Config, run: RunDir) -> Iterator[str]:
     name, start = config.run.name or "", config.run.resume
-    if not name or "/" in name or name.startswith(".") or len(name.encode()) > 200:
-        yield (
-            f"run.name={name}: names a directory, so it must not be empty, start with a dot, contain / "
-            f"or be longer than 200 bytes"
-        )
+    if reason := unfit(name):
+        yield f"run.name={name}: {reason}"
         return
     yield from resume.unknown_names(config)
     if start not in ("auto", "never") and not Path(start).expanduser().is_dir():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import random
 import re
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -94,16 +95,34 @@ def axes(stage: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Axi
                 continue
             if not parsed.is_sweep_override():
                 same.append(override)
-            elif parsed.is_discrete_sweep():
-                swept[parsed.get_key_element()] = list(parsed.sweep_string_iterator())
             else:
-                value = parsed.value()
-                assert isinstance(value, IntervalSweep) and value.start is not None and value.end is not None
-                whole, log = isinstance(value.start, int), "log" in value.tags
-                swept[parsed.get_key_element()] = Interval(value.start, value.end, whole, log)
+                swept[parsed.get_key_element()] = _axis(parsed)
     if problems:
         raise ConfigError(problems)
-    return same, swept
+    return same, {key: _in_whole_numbers(stage, key, axis) for key, axis in swept.items()}
+
+
+def _axis(parsed: Override) -> Axis:
+    value = parsed.value()
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None and value.end is not None
+        return Interval(value.start, value.end, isinstance(value.start, int), "log" in value.tags)
+    values = list(parsed.sweep_string_iterator())
+    if getattr(value, "shuffle", False):  # in one order for all that read this, for each task of a job array does
+        values.sort()
+        random.Random(parsed.input_line).shuffle(values)
+    return values
+
+
+def _in_whole_numbers(stage: str, key: str, axis: Axis) -> Axis:
+    """An interval of whole numbers where its setting takes no others; to Hydra its bounds are none, however written."""
+    if not isinstance(axis, Interval) or axis.whole:
+        return axis
+    try:
+        OmegaConf.update(_compose(stage, []), key_of(key), 0.5)
+    except OmegaConfBaseException:
+        return axis._replace(whole=True)
+    return axis
 
 
 def with_implied(overrides: Sequence[str]) -> list[str]:

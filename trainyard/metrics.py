@@ -1,4 +1,4 @@
-"""metrics.jsonl: written by rank 0, read by whoever wants to know."""
+"""metrics.jsonl, written by rank 0, and its like: lines of JSON by steps, read by whoever wants to know."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; one that a crash cut off is passed over."""
+    """The lines of a file; none where there is none. One that a crash cut off is passed over."""
     try:
         return parse(path.read_bytes())
     except OSError:
@@ -41,7 +41,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def parse(lines: bytes) -> list[dict[str, Any]]:
-    """What lines of a metrics.jsonl hold; one that is no row is passed over."""
+    """What lines hold; one that is no row is passed over. Bytes, for text has more ends of lines than JSON escapes."""
     rows = []
     for line in lines.splitlines():
         try:

@@ -86,6 +86,13 @@ class RunDir:
         write_json(self.status, status)
 
 
+def unfit(name: str) -> str | None:
+    """Why a name is none for a directory of a run or a sweep."""
+    if name and "/" not in name and not name.startswith(".") and len(name.encode()) <= 200:
+        return None
+    return "names a directory, so it must not be empty, start with a dot, contain / or be longer than 200 bytes"
+
+
 def _lock(stream: IO[str], tries: int = 5) -> bool:
     """Tries again after a moment, for `holder` of another process may just be looking."""
     for attempt in range(tries):

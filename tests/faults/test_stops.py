@@ -144,7 +144,7 @@ def test_a_stop_within_a_step_comes_into_force_at_its_end(warm: Warm, corpus: Pa
     settings = ["trainer.per_device_train_batch_size=1", "trainer.logging_steps=3"]
     undisturbed = warm("accumulated", corpus, *settings)
     for moment in ("stop-in-forward 1 7", "stop-in-backward 0 7", "stop-after-update 1 7"):
-        name = moment.replace(" ", "-")
+        name = f"accumulated-{moment.replace(' ', '-')}"
         stopped = warm(name, corpus, *settings, fault=moment)
         assert stopped.code == 75, stopped.stdout + stopped.stderr
         assert (stopped.status["state"], stopped.status["step"]) == ("preempted", 8)

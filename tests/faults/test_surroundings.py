@@ -229,10 +229,10 @@ def test_a_tracker_costs_the_run_nothing(warm: Warm, corpus: Path, zero2_run: Fi
 
 @pytest.mark.slow
 @pytest.mark.faults(case="22", fault="the run's directory deleted while it runs")
-def test_a_directory_that_disappears_ends_the_run_with_its_name(faults: Faults) -> None:
+def test_a_directory_that_disappears_ends_the_run_with_its_name(faults: Faults, tmp_path: Path) -> None:
     live = faults.start("vanished", SLOW, "trainer.max_steps=2000", "launch.max_restarts=0")
     live.wait_for_step(3)
-    shutil.rmtree(live.run)
+    shutil.rmtree(live.run.rename(tmp_path / "gone"))  # in one step, whatever is being written meanwhile
     done = live.end()
     assert done.code == 1
     assert str(live.run) in done.stderr.splitlines()[-1] or "FileNotFoundError" in done.stderr.splitlines()[-1]

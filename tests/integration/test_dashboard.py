@@ -1,5 +1,6 @@
 """The dashboard of a real run, in a real browser."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -7,10 +8,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from conftest import ROOT, Finished, clean_env
+from conftest import ROOT, Finished, clean_env, settings
 from disturb import Warm
 
 from trainyard import checkout
@@ -18,7 +19,55 @@ from trainyard.launcher import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OFFLINE = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
+EVERY_CHART = (300, 230, 1600, 1500)
+"""Right of the list of experiments and below the header."""
+
+LOSS_CHART = (340, 335, 715, 535)
+"""The inside of the first chart on an experiment's page."""
+
 QUIET = ["--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+class Browser:
+    """Headless Chromium, each page in a profile of its own."""
+
+    def __init__(self, program: str, folder: Path):
+        self.program, self.folder, self._pages = program, folder, itertools.count()
+
+    def _open(self, page: str, *options: str) -> str:
+        profile = f"--user-data-dir={self.folder / f'profile-{next(self._pages)}'}"
+        patience = ["--window-size=1600,1500", "--virtual-time-budget=20000"]
+        command = [self.program, *OFFLINE, *QUIET, *patience, profile, *options, page]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    def text(self, page: str) -> str:
+        """The page as HTML, once its scripts have run."""
+        return self._open(page, "--dump-dom")
+
+    def picture(self, page: str) -> Any:
+        from PIL import Image
+
+        file = self.folder / f"{next(self._pages)}.png"
+        self._open(page, f"--screenshot={file}")
+        return Image.open(file).convert("RGB")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Browser:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine")
+    return Browser(CHROMIUM, tmp_path)
+
+
+def columns(picture: Any, box: tuple[int, int, int, int], color: tuple[int, int, int] | None = None) -> list[int]:
+    """Where lines are drawn between the sides left, top, right, bottom, in a colour or in any: all else is grey."""
+    left, top, right, bottom = box
+    return [
+        x
+        for x in range(left, right)
+        for y in range(top, bottom)
+        if (pixel := picture.getpixel((x, y))) == color or (color is None and max(pixel) - min(pixel) > 40)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +106,12 @@ def test_one_experiment_from_rank_0_with_its_config(dashboard: str, zero2_run: F
     assert experiments[0]["status"] == 1  # finished
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_curves_are_drawn_in_the_browser(dashboard: str, zero2_run: Finished, tmp_path: Path) -> None:
-    from PIL import Image
-
-    assert CHROMIUM is not None
-    base = [CHROMIUM, *OFFLINE, *QUIET, "--window-size=1600,1500", "--virtual-time-budget=20000"]
+def test_the_curves_are_drawn_in_the_browser(dashboard: str, browser: Browser, zero2_run: Finished) -> None:
     (experiment,) = (e for e in ask(f"{dashboard}/api/v1/project")["experiments"] if e["name"] == "zero2-2")
     page = f"{dashboard}/experiment/{experiment['id']}/chart"  # on the page of all, other lines may cover its own
-    dom = subprocess.run(
-        [*base, f"--user-data-dir={tmp_path / 'one'}", "--dump-dom", page], capture_output=True, text=True, timeout=120
-    ).stdout
+    text = browser.text(page)
     for title in ("train/loss", "train/learning_rate", "train/grad_norm", "eval/loss", "eval/perplexity"):
-        assert title in dom, title
+        assert title in text, title
     for title in (
         "speed/tokens_per_second",
         "data/data_wait",
@@ -77,45 +119,25 @@ def test_the_curves_are_drawn_in_the_browser(dashboard: str, zero2_run: Finished
         "memory/memory_gib",
         "by_tokens/loss",
     ):
-        assert title in dom, title
-
-    picture = tmp_path / "charts.png"
-    shot = [*base, f"--user-data-dir={tmp_path / 'two'}", f"--screenshot={picture}", page]
-    subprocess.run(shot, capture_output=True, timeout=120, check=True)
-    image = Image.open(picture).convert("RGB")
-    drawn = [
-        (x, y)
-        for y in range(230, image.height)  # below the page's header
-        for x in range(300, image.width)  # right of the list of experiments
-        if max(pixel := image.getpixel((x, y))) - min(pixel) > 40  # all but the lines is grey
-    ]
+        assert title in text, title
+    drawn = columns(browser.picture(page), EVERY_CHART)
     assert len(drawn) > 500, "no lines on the charts"
-    columns = {x for x, _ in drawn}
-    assert len(columns) > 300, "the lines do not run across the charts"
+    assert len(set(drawn)) > 300, "the lines do not run across the charts"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_answers_before_and_after_are_shown_as_text(dashboard: str, lora_run: Finished, tmp_path: Path) -> None:
+def test_answers_before_and_after_are_shown_as_text(dashboard: str, browser: Browser, lora_run: Finished) -> None:
     rows = [json.loads(line) for line in (lora_run.run / "samples.jsonl").read_text().splitlines()]
     before, after = ([row for row in rows if row["step"] == step] for step in (0, 6))
     assert len(before) == len(after) >= 2 and len(rows) == 2 * len(before)
     assert all(row["prompt"].startswith("<|q|>say") and row["prompt"].endswith("<|a|>") for row in rows)
-    assert CHROMIUM is not None
     (experiment,) = (e for e in ask(f"{dashboard}/api/v1/project")["experiments"] if e["name"] == "lora")
-    page = f"{dashboard}/experiment/{experiment['id']}/chart"
-    options = [
-        *OFFLINE,
-        *QUIET,
-        "--virtual-time-budget=20000",
-        f"--user-data-dir={tmp_path}",
-    ]
-    dom = subprocess.run([CHROMIUM, *options, "--dump-dom", page], capture_output=True, text=True, timeout=120).stdout
-    assert "samples/answers" in dom
-    assert before[0]["reference"].split()[0] in dom
+    text = browser.text(f"{dashboard}/experiment/{experiment['id']}/chart")
+    assert "samples/answers" in text
+    assert before[0]["reference"].split()[0] in text
     example = (lora_run.run / "example.txt").read_text()
     asked, _, learned = example.partition("<|a|>")
     assert "<|q|>" in asked and "⟦" not in asked and learned.startswith("⟦")
-    assert "samples/learned" in dom and "⟦" in dom and "⟧" in dom
+    assert "samples/learned" in text and "⟦" in text and "⟧" in text
 
 
 def sections(dashboard: str, experiment: int) -> dict[str, list[str]]:
@@ -130,25 +152,37 @@ def curve(dashboard: str, experiment: int, chart: str) -> list[tuple[int, float]
     return [(int(point["index"]), point["data"]) for point in points]
 
 
-@pytest.mark.timeout(300)
-def test_a_run_that_was_interrupted_twice_is_one_unbroken_experiment(
-    dashboard: str, warm: Warm, corpus: Path, tmp_path: Path
-) -> None:
+def named(dashboard: str, beginning: str) -> list[dict[str, Any]]:
+    found = ask(f"{dashboard}/api/v1/project")["experiments"]
+    return [experiment for experiment in found if experiment["name"].startswith(beginning)]
+
+
+class Twice(NamedTuple):
+    """A run that was interrupted twice: its experiment after the first time, and what came of it."""
+
+    before: dict[str, Any]
+    curve: list[tuple[int, float]]
+    done: Finished
+
+
+@pytest.fixture(scope="module")
+def twice(dashboard: str, warm: Warm, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Twice:
     """Stopped once; then rank 0 fails behind a checkpoint, and what was done since is done again."""
-
-    def shown() -> list[dict[str, Any]]:
-        found = ask(f"{dashboard}/api/v1/project")["experiments"]
-        return [experiment for experiment in found if experiment["name"].startswith("twice")]
-
     assert warm("twice", corpus, fault="stop-in-forward 1 4").code == 75
-    (before,) = shown()
-    assert [step for step, _ in curve(dashboard, before["id"], "train/loss")] == [1, 2, 3, 4, 5]
-    once = str(tmp_path / "fault")
-    done = warm("twice", corpus, "trainer.save_steps=8", fault="fail 0 13", FAULT_ONCE=once)
-    assert done.code == 0 and Path(once).exists(), done.stdout + done.stderr
+    (before,) = named(dashboard, "twice")
+    shown = curve(dashboard, before["id"], "train/loss")
+    once = tmp_path_factory.mktemp("twice") / "fault"
+    done = warm("twice", corpus, "trainer.save_steps=8", fault="fail 0 13", FAULT_ONCE=str(once))
+    assert done.code == 0 and once.exists(), done.stdout + done.stderr
     assert done.status["restarts"] == 1 and done.status["resumed_from"]
+    return Twice(before, shown, done)
 
-    (after,) = shown()
+
+@pytest.mark.timeout(300)
+def test_a_run_that_was_interrupted_twice_is_one_unbroken_experiment(dashboard: str, twice: Twice) -> None:
+    before, done = twice.before, twice.done
+    assert [step for step, _ in twice.curve] == [1, 2, 3, 4, 5]
+    (after,) = named(dashboard, "twice")
     assert (after["name"], after["status"], after["light"]) == ("twice", 1, before["light"])
     assert after["run_id"] != before["run_id"] and after["run_id"][-16:] == before["run_id"][-16:]
     for name, chart in (("loss", "train/loss"), ("eval_loss", "eval/loss"), ("grad_norm", "train/grad_norm")):
@@ -168,17 +202,45 @@ def test_a_run_that_was_interrupted_twice_is_one_unbroken_experiment(
 
 
 @pytest.mark.timeout(300)
-def test_the_points_of_a_sweep_stand_together(dashboard: str, warm: Warm, corpus: Path) -> None:
-    points = ["learning_rate=1e-3,hidden_size=64", "learning_rate=3e-3,hidden_size=64"]
-    for point in points:
-        rate = point.partition(",")[0]
-        done = warm(f"'{point}'", corpus, f"trainer.{rate}", "run.sweep=rates", "trainer.max_steps=4")
-        assert done.code == 0, done.stdout + done.stderr
+def test_in_the_browser_its_curve_has_no_gap(dashboard: str, browser: Browser, twice: Twice) -> None:
+    (experiment,) = named(dashboard, "twice")
+    page = f"{dashboard}/experiment/{experiment['id']}/chart"
+    assert "twice" in browser.text(page)
+    drawn = sorted(set(columns(browser.picture(page), LOSS_CHART)))
+    assert drawn[-1] - drawn[0] > 250, "the line does not run across the chart"
+    assert max(right - left for left, right in itertools.pairwise(drawn)) <= 3, "the line is interrupted"
+
+
+@pytest.fixture(scope="module")
+def points(dashboard: str, outputs: Path, corpus: Path) -> list[str]:
+    """A sweep of two points, one beside the other; their names."""
+    command = ["bash", str(ROOT / "launch" / "pretrain.sh"), "-m", *settings(outputs, "none", corpus)]
+    rates = ["trainer.learning_rate=2e-3,1e-2", "sweep.name=rates", "trainer.max_steps=10"]
+    words = [word for word in command if not word.startswith("run.name=")]
+    done = subprocess.run([*words, *rates, "launch.devices_per_job=1"], env=clean_env(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return ["learning_rate=0.002", "learning_rate=0.01"]
+
+
+@pytest.mark.timeout(300)
+def test_the_points_of_a_sweep_stand_together(dashboard: str, points: list[str]) -> None:
     found = ask(f"{dashboard}/api/v1/project")["experiments"]
     together = {each["name"]: each for each in found if each["description"].startswith("of the sweep rates:")}
     assert set(together) == {f"{point} of rates" for point in points}
     assert {each["config"]["run"]["value"]["sweep"] for each in together.values()} == {"rates"}
     described = {each["description"] for each in together.values()}
-    assert described == {f"of the sweep rates: {point.replace(',', ', ')}" for point in points}
-    charts = {chart["name"]: chart for chart in ask(f"{dashboard}/api/v1/project/charts")["charts"]}
-    assert set(together) <= set(charts["train/loss"]["source"]), "their curves lie in one chart"
+    assert described == {f"of the sweep rates: {point}" for point in points}
+
+
+@pytest.mark.timeout(300)
+def test_in_the_browser_each_point_has_its_line(dashboard: str, browser: Browser, points: list[str]) -> None:
+    from PIL import ImageColor
+
+    page = f"{dashboard}/charts"
+    text = browser.text(page)
+    assert all(f"{point} of rates" in text for point in points)
+    picture = browser.picture(page)
+    for point in points:
+        (experiment,) = named(dashboard, point)
+        drawn = columns(picture, EVERY_CHART, ImageColor.getrgb(experiment["light"]))
+        assert len(drawn) > 500, f"no line in the colour of {point}"

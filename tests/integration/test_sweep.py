@@ -125,29 +125,34 @@ def test_a_stop_saves_every_point_and_the_same_command_resumes_them(corpus: Path
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_each_task_of_a_job_array_is_one_point_and_requeued_by_itself(corpus: Path, tmp_path: Path) -> None:
-    """Two tasks at once, the second of them preempted; Slurm's commands are a stand-in's."""
+    """The second begins, is preempted and begins again while the first runs on; Slurm's commands are a stand-in's."""
     outputs, folder = tmp_path / "outputs", tmp_path / "outputs" / "pretrain" / "sweeps" / "array"
-    longer = ["trainer.max_steps=60", "trainer.eval_steps=1", "trainer.save_steps=100", "sweep.name=array"]
+    longer = ["trainer.max_steps=400", "trainer.eval_steps=1", "trainer.save_steps=1000", "sweep.name=array"]
     arguments = ["-m", *sweep(outputs, corpus, "run.seed=1,2", "launch.num_devices=1", *longer)[3:]]
 
     def task(number: int, start: str) -> Live:
-        point, job = folder / f"seed={number + 1}", {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_JOB_ID": f"70{number}"}
-        return submit(tmp_path / f"{start}-{number}", point, *arguments, nodes=1, **job)
+        """As Slurm numbers them: the last task has the id of the array."""
+        own = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_JOB_ID": "701", "SLURM_JOB_ID": f"70{2 - number}"}
+        return submit(tmp_path / f"{start}-{number}", folder / f"seed={number + 1}", *arguments, nodes=1, **own)
 
-    tasks = [task(number, "first") for number in (0, 1)]
-    tasks[1].wait_for(lambda: RunDir(tasks[1].run).read_status().get("step", 0) > 0)
-    os.kill(int((tmp_path / "first-1" / "node-0").read_text()), signal.SIGUSR1)
-    codes = [each.end().code for each in tasks]
-    assert codes == [0, 75]
-    assert [path.name for path in tmp_path.glob("*/requeued-*")] == ["requeued-701"]
-    assert [row["state"] for row in rows(folder).values()] == ["finished", "preempted"]
-    step = RunDir(tasks[1].run).read_status()["step"]
+    def stop(live: Live, start: str, number: int) -> None:
+        live.wait_for(lambda: RunDir(live.run).read_status().get("step", 0) > 0)
+        os.kill(int((tmp_path / f"{start}-{number}" / "node-0").read_text()), signal.SIGUSR1)
 
-    again = task(1, "second").end()
-    assert again.code == 0, again.stdout + again.stderr
-    assert not list((tmp_path / "second-1").glob("requeued-*"))
-    assert [row["state"] for row in rows(folder).values()] == ["finished", "finished"]
-    assert again.status["resumed_from"] == [step]
+    other = task(0, "first")
+    other.wait_for(lambda: RunDir(other.run).read_status().get("step", 0) > 0)
+    for start in ("first", "second"):
+        mine = task(1, start)
+        stop(mine, start, 1)
+        done = mine.end()
+        assert done.code == 75, done.stdout + done.stderr
+        assert other.process.poll() is None
+    assert len(done.status["resumed_from"]) == 1
+    stop(other, "first", 0)
+    assert other.end().code == 75
+    requeued = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/requeued-*"))
+    assert requeued == ["first-0/requeued-701_0", "first-1/requeued-701_1", "second-1/requeued-701_1"]
+    assert [row["state"] for row in rows(folder).values()] == ["preempted", "preempted"]
     assert len([path for path in (outputs / "prepared").iterdir() if path.is_dir()]) == 1
 
     none = task(2, "third").end()

@@ -42,3 +42,11 @@ def test_every_path_of_the_tree_is_there() -> None:
     assert len(folders) >= 7
     assert all((ROOT / folder).is_dir() for folder in folders)
     assert (ROOT / "docs" / "dashboard.png").stat().st_size > 10_000
+
+
+def test_the_table_of_faults_has_all_of_them() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    marked = re.findall(r'\bfaults\(\s*case="([\d, ]+)",\s*fault="([^"]+)"', sources)
+    shown = re.findall(r"^\| ([\d, ]+) \| (.+) \| (\d+ passed) \|$", README, re.M)
+    assert len(marked) > 60
+    assert {(case, fault) for case, fault, _ in shown} == set(marked)

@@ -1,18 +1,20 @@
 import csv
 import json
+import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import ROOT
 
 from trainyard.config import ConfigError, compose
-from trainyard.devices import Devices
+from trainyard.devices import CPU, Devices
 from trainyard.rundir import RunDir, run_path
-from trainyard.sweeps import pool
+from trainyard.schema import Config
+from trainyard.sweeps import pool, sweep
 from trainyard.sweeps.grid import Grid, Point, read
 from trainyard.sweeps.results import Results
-from trainyard.sweeps.search import Search
+from trainyard.sweeps.sweep import Sweep
 
 
 def points(*overrides: str, stage: str = "pretrain") -> list[Point]:
@@ -88,6 +90,9 @@ def test_the_sweeps_own_settings_reach_no_point() -> None:
         (["run.name=a,b"], "run.name: belongs to the sweep"),
         (["launch.devices_per_job=1,2"], "launch.devices_per_job: belongs to the sweep"),
         (["trainer.learning_rate=interval(1e-4,1e-2)"], "sweep.search=tpe"),
+        (["launch.num_devices=1,2"], "launch.num_devices: belongs to the sweep"),
+        (["paths.outputs=a,b"], "paths.outputs: belongs to the sweep"),
+        (["run.seed=1,2", "sweep.name=../x"], "sweep.name=../x: names a directory"),
         (["run.seed=1,2", "trainer.lerning_rate=3"], "Did you mean trainer.learning_rate"),
         (["run.seed=range(1"], "run.seed=range(1"),
     ],
@@ -96,6 +101,34 @@ def test_mistakes(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=r".*") as caught:
         points(*overrides)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["experiment=glob(qwen3*)"],
+        ["experiment=qwen3_1_7b_scratch,qwen3_1_7b_continue"],
+        ["run.seed=1,2", 'sweep.name="it\'s"'],
+        ["run.seed=1,2", "sweep.name='a b'"],
+    ],
+)
+def test_the_sweeps_name_reaches_its_points(arguments: list[str]) -> None:
+    request = read("pretrain", arguments)
+    assert "[" not in request.name and "/" not in request.name
+    config = compose("pretrain", pool.command("pretrain", request.name, Grid(request).points[0])[3:])
+    assert config.run.sweep == request.name
+
+
+def test_what_is_shuffled_stays_in_one_order_under_one_name() -> None:
+    requests = [read("pretrain", ["run.seed=shuffle(range(1,30))"]) for _ in range(2)]
+    assert requests[0] == requests[1] and requests[0].name.startswith("default-")
+    seeds = [int(point.settings["run.seed"]) for point in Grid(requests[0]).points]
+    assert sorted(seeds) == list(range(1, 30)) != seeds
+
+
+def test_a_value_that_is_given_twice_is_one_point() -> None:
+    assert [point.name for point in points("run.seed=1,1,2")] == ["seed=1", "seed=2"]
+    assert len(points("trainer.learning_rate=1e-3,0.001")) == 1
 
 
 GPUS = Devices("cuda", 8, "H100", True, tuple(range(8)))
@@ -145,63 +178,91 @@ def test_results_say_what_came_of_each_point(tmp_path: Path) -> None:
     ]  # fmt: skip
     later = Results(tmp_path, request.config.sweep)
     assert [later.state(point) for point in found] == ["finished", "finished", "failed", "dead", "failed"]
+    other = read("pretrain", ["run.seed=5,6", "sweep.name=x"])
+    Results(tmp_path, other.config.sweep).write(Grid(other).points)
+    kept = json.loads((tmp_path / "results.json").read_text())["points"]
+    assert [(row["run.seed"], row["state"]) for row in kept][3:] == [("4", "dead"), ("5", "failed"), ("6", "pending")]
+    missing = [
+        row["metric"] for row in Results(tmp_path, replace(other.config.sweep, metric="eval_accuracy")).measured()
+    ]
+    assert missing[:2] == [None, None], "no run has that metric"
+    (curve, *_) = [row["curve"] for row in later.measured()]
+    assert curve == {0: 5.0, 1: 3.0, 2: 4.0}
 
 
-def search(*overrides: str, earlier: list[dict[str, Any]] | None = None) -> Search:
-    lr = "trainer.learning_rate=tag(log, interval(1e-5, 1e-1))"
-    return Search(read("pretrain", ["sweep.search=tpe", lr, "model.hidden_size=64,128", *overrides]), earlier or [])
+def test_a_row_follows_its_run(tmp_path: Path) -> None:
+    request = read("pretrain", ["run.seed=1,2", "sweep.name=x"])
+    point = Grid(request).points[0]
+    leave(tmp_path, point, "running", 5.0)
+    results = Results(tmp_path, request.config.sweep)
+    assert results.row(point)["best"] == 5.0
+    with (tmp_path / point.name / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 1, "eval_loss": 4.0}\n')
+    assert results.row(point)["best"] == 4.0
+    assert results.row(point) is results.row(point), "what has not changed is not read again"
 
 
-def test_a_search_learns_and_goes_on_where_it_was() -> None:
-    found = search("sweep.trials=30")
-    losses: dict[str, float] = {}
-    rows = []
-    while point := found.next():
-        rate = float(point.settings["trainer.learning_rate"])
-        assert 1e-5 <= rate <= 1e-1 and point.settings["model.hidden_size"] in ("64", "128")
-        losses[point.name] = abs(rate - 3e-3) / 3e-3 + (point.settings["model.hidden_size"] == "64")
-        found.tell(point, losses[point.name])
-        rows.append({"point": point.name, **point.settings, "state": "finished", "metric": losses[point.name]})
-    assert len(rows) == 30
-    assert min(list(losses.values())[15:]) < 0.5
-    again = search("sweep.trials=30", earlier=rows)
-    assert again.next() is None and [point.name for point in again.points] == list(losses)
-    half = [*rows[:10], rows[10] | {"state": "preempted"}]
-    later = search("sweep.trials=30", earlier=half)
-    assert (again.begin(lambda point: True), later.begin(lambda point: True)) == (0, 20)
-    first = later.next()
-    assert first is not None and first.name == rows[10]["point"]  # what was interrupted comes first
-    count = 1
-    later.tell(first, 1.0)
-    while point := later.next():
-        later.tell(point, 1.0)
-        count += 1
-    assert count == 20
+class Quiet:
+    """No stop signal, or one that has come."""
+
+    def __init__(self, count: int = 0):
+        self.count, self.name = count, "SIGTERM" if count else None
 
 
-def test_failed_points_are_tried_again_when_asked() -> None:
-    lr = {"trainer.learning_rate": "0.001", "model.hidden_size": "64"}
-    earlier = [{"point": "learning_rate=0.001,hidden_size=64", **lr, "state": "failed", "metric": None}]
-    assert search("sweep.trials=1", earlier=earlier).next() is None
-    again = search("sweep.trials=1", "sweep.retry_failed=true", earlier=earlier).next()
-    assert again is not None and again.settings == lr
+def swept(tmp_path: Path, *overrides: str, stop: Quiet | None = None, devices: Devices = CPU) -> Sweep:
+    arguments = [f"paths.outputs={tmp_path}", "sweep.name=x", *overrides]
+    return Sweep("pretrain", read("pretrain", arguments), devices, stop or Quiet())  # type: ignore[arg-type]
 
 
-def test_a_point_falls_behind_the_median_of_those_before() -> None:
-    found = search("sweep.trials=9")
-    for _ in range(5):
-        point = found.next()
-        assert point is not None
-        assert not found.falls_behind(point, {0: 9.0, 10: 5.0})
-        found.tell(point, 5.0)
-    good, bad = found.next(), found.next()
-    assert good is not None and bad is not None
-    assert not found.falls_behind(good, {0: 9.0, 10: 4.0})
-    assert found.falls_behind(bad, {0: 9.0, 10: 6.0})
-    found.tell(bad, None, gave_up=True)
-    never = search("sweep.trials=9", "sweep.prune=false")
-    for value in range(6):
-        point = never.next()
-        assert point is not None
-        assert not never.falls_behind(point, {10: float(value)})
-        never.tell(point, float(value))
+def test_a_task_of_an_array_minds_its_own_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another's point is alive, or would be refused: that is its own task's matter."""
+    looked_at = []
+
+    def check(config: Config, _: object) -> list[str]:
+        looked_at.append(config.run.seed)
+        return ["enough"]
+
+    alive = RunDir(tmp_path / "pretrain" / "sweeps" / "x" / "seed=1")
+    assert alive.acquire()
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    assert swept(tmp_path, "run.seed=1,2,3").run(check) == 2
+    assert looked_at == [2]
+
+
+def test_a_point_that_still_runs_is_waited_for(tmp_path: Path) -> None:
+    alive = RunDir(tmp_path / "pretrain" / "sweeps" / "x" / "seed=1")
+    assert alive.acquire()
+    assert swept(tmp_path, "run.seed=1,2", stop=Quiet(1)).run(lambda *_: []) == 75
+    let_go = threading.Timer(0.5, alive.release)
+    let_go.start()
+    assert swept(tmp_path, "run.seed=1,2").run(lambda *_: [alive.holder() or "free"]) == 2
+    assert not let_go.is_alive()
+
+
+def test_a_stop_that_comes_before_a_point_can_hear_it_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Quiet()
+
+    class Signalled(pool.Pool):
+        def start(self, point: Point) -> None:
+            super().start(point)
+            stop.count, stop.name = 1, "SIGTERM"
+
+    monkeypatch.setattr(pool, "command", lambda *_: ["sleep", "60"])
+    monkeypatch.setattr(sweep, "Pool", Signalled)
+    stopped = swept(tmp_path, "run.seed=1,2", stop=stop)
+    assert stopped.run(lambda *_: []) == 75
+    assert [stopped.results.state(point) for point in stopped.source.points] == ["preempted", "pending"]
+    again = swept(tmp_path, "run.seed=1,2", stop=Quiet(1))
+    again.source.begin(again._is_wanted)
+    assert again.source.left() == 2
+
+
+def test_a_search_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> None:
+    assert swept(tmp_path, "run.seed=range(1,9)", "sweep.search=tpe", stop=Quiet(1)).run(lambda *_: []) == 75
+
+
+def test_more_gpus_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"launch.num_devices=16: this machine has 8 GPUs"):
+        swept(tmp_path, "run.seed=1,2", "launch.num_devices=16", devices=GPUS)

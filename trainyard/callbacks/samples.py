@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainyard.data.dataset import TokenDataset
 from trainyard.inference import Sampling, generate
+from trainyard.metrics import read_metrics
 
 PROMPT_TOKENS = 32
 """A document without a loss mask is continued from so many of its tokens."""
@@ -71,7 +72,7 @@ class SamplesCallback(TrainerCallback):
         self.sampling = Sampling(max_new_tokens=max_new_tokens)
         self.begins = resume_step is None
         self.show: Callable[[Rows], None] = lambda rows: None
-        rows = _read(path) if path else []
+        rows = read_metrics(path) if path else []
         self.kept = [row for row in rows if resume_step is not None and row["step"] <= resume_step]
         if path:
             path.write_text(_lines(self.kept), encoding="utf-8")
@@ -109,7 +110,3 @@ class SamplesCallback(TrainerCallback):
 
 def _lines(rows: Rows) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _read(path: Path) -> Rows:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

@@ -1,6 +1,5 @@
 """What a run's tracker did not take while it went on, sent to SwanLab from the run directory."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -30,10 +29,9 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     config = load(directory.config)
     own = config.tracking.mode
     config.tracking.mode = mode or (own if own in MODES else "local")
-    samples = directory.samples.read_text(encoding="utf-8").splitlines() if directory.samples.is_file() else []
     experiment = Experiment(config, directory, outputs / FOLDER)
     try:
-        experiment.open(rows, [json.loads(line) for line in samples])
+        experiment.open(rows, read_metrics(directory.samples))
         experiment.close()
     except Exception as error:  # anything: it is SwanLab's
         print(f"error: {run.name}: SwanLab could not take it: {complaint(error)}", file=sys.stderr)

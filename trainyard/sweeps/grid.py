@@ -10,12 +10,16 @@ import xxhash
 
 from trainyard.config import Axis, ConfigError, Interval, axes, compose, key_of
 from trainyard.resolve import default_name
+from trainyard.rundir import unfit
 from trainyard.schema import Config
 
 LONGEST_NAME = 120
 
 OWN = ("sweep", "run.name", "run.sweep", "launch.devices_per_job")
 """Settings of the sweep itself, by the start of their names: points get none of them."""
+
+COMMON = ("launch.num_devices", "paths")
+"""Settings, by the start of their names, by which the sweep divides the machine and finds its points."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +64,25 @@ def read(stage: str, arguments: Sequence[str]) -> Request:
         raise ConfigError([f"-m: nothing is swept; give a setting several values, as {example}, or choose sweep="])
     same = [item for item in more if key_of(item) not in decided]
     same += [item for item in given if not key_of(item).startswith(OWN)]
-    if wrong := [key for key in swept if key_of(key).startswith(OWN)]:
-        raise ConfigError([f"{wrong[0]}: belongs to the sweep, and has one value for all of its points"])
-    return Request(config, config.sweep.name or config.run.name or _sweep_name(given, swept), same, swept)
+    problems = [
+        f"{key}: belongs to the sweep, and has one value for all of its points"
+        for key in swept
+        if key_of(key).startswith((*OWN, *COMMON))
+    ]
+    texts = [item for item in [*params, *arguments] if item not in given and item.split("=", 1)[0] in swept]
+    name = config.sweep.name or config.run.name or _sweep_name(given, texts)
+    if reason := unfit(name):
+        problems.append(f"sweep.name={name}: {reason}")
+    if problems:
+        raise ConfigError(problems)
+    return Request(config, name, same, swept)
 
 
-def _sweep_name(given: Sequence[str], swept: Mapping[str, Axis]) -> str:
-    """After its file in conf/sweep/, if it has one, then as a run would be named."""
+def _sweep_name(given: Sequence[str], swept: Sequence[str]) -> str:
+    """After its file in conf/sweep/, if it has one, then as a run would be named; `swept` as it was written."""
     chosen = [item.partition("=")[2] for item in given if item.startswith("sweep=")]
     shaping = [item for item in given if not key_of(item).startswith("sweep")]
-    return "-".join([*chosen, default_name([*shaping, *(f"{key}={axis}" for key, axis in swept.items())])])
+    return "-".join([*chosen, default_name([*shaping, f"swept={' '.join(sorted(swept))}"])])
 
 
 class Grid:
@@ -85,19 +98,23 @@ class Grid:
             fix = "list values, or let sweep.search=tpe choose them"
             raise ConfigError([f"{key}: an interval has no end of points; {fix}" for key in endless])
         values = [axis for axis in request.swept.values() if not isinstance(axis, Interval)]
-        self.points = [
+        found = (
             point(request, dict(zip(request.swept, combination, strict=True)))
             for combination in itertools.product(*values)
-        ]
+        )
+        self.points = list({each.name: each for each in found}.values())  # a value that is given twice is one
         self._todo = list(self.points)
 
     def examples(self) -> list[Point]:
         """Points to be checked before the first is started."""
         return self.points
 
-    def begin(self, wanted: Callable[[Point], bool]) -> int:
-        """Leaves out what is not wanted; the number of points that are."""
+    def begin(self, wanted: Callable[[Point], bool]) -> None:
+        """Leaves out what is not wanted."""
         self._todo = [point for point in self.points if wanted(point)]
+
+    def left(self) -> int:
+        """Points that are still to come."""
         return len(self._todo)
 
     def next(self) -> Point | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainyard.devices import Devices
 from trainyard.parent import end_with_parent
+from trainyard.runs.settings import spelled
 from trainyard.sweeps.grid import Point
 
 
@@ -88,7 +89,7 @@ class Pool:
 
 def command(stage: str, sweep: str, point: Point, devices: int | None = None) -> list[str]:
     """The command of a point; also what a user may give to run it by itself."""
-    own = [f"run.sweep='{sweep}'", f"run.name='{point.name}'"]
+    own = [f"run.sweep={spelled(sweep)}", f"run.name={spelled(point.name)}"]
     placed = [f"launch.num_devices={devices}"] if devices else []
     rest = [item for item in point.overrides if not (devices and item.startswith("launch.num_devices="))]
     return [sys.executable, "-m", stage, *rest, *placed, *own]

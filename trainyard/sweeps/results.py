@@ -48,10 +48,17 @@ class Results:
         rows: list[Row] = read_json(self.folder / "results.json").get("points", [])
         return rows
 
+    def measured(self) -> list[Row]:
+        """The earlier rows, with the metric that is asked for now as their runs tell it; by step in `curve`."""
+        runs = [(row, self._run(row["point"])) for row in self.earlier]
+        return [row | {"metric": run.outcome(self.metric), "curve": self._curve(run)} for row, run in runs]
+
     def run(self, point: Point) -> Run:
         """The run of a point as its directory tells it now."""
-        path = self.folder / point.name
-        return Run(path, f"{self.folder.parent.parent.name}/sweeps/{self.folder.name}/{point.name}")
+        return self._run(point.name)
+
+    def _run(self, name: str) -> Run:
+        return Run(self.folder / name, f"{self.folder.parent.parent.name}/sweeps/{self.folder.name}/{name}")
 
     def state(self, point: Point) -> str:
         """pending, running, dead, preempted, finished, failed, or pruned."""
@@ -64,7 +71,10 @@ class Results:
 
     def curve(self, point: Point) -> dict[int, float]:
         """The metric by step, as far as it is written down."""
-        return {each.step: each.value for each in self.run(point).values(self.metric)}
+        return self._curve(self.run(point))
+
+    def _curve(self, run: Run) -> dict[int, float]:
+        return {each.step: each.value for each in run.values(self.metric)}
 
     def row(self, point: Point) -> Row:
         """What a point is, its state, and its metric at the end and at its best."""
@@ -81,10 +91,14 @@ class Results:
         return row
 
     def write(self, points: Sequence[Point]) -> None:
-        """Replaces both files, each in one step; one process at a time, for each task of a job array writes them."""
+        """Replaces both files, each in one step, and keeps the rows of other points that the sweep has had.
+
+        One process at a time, for each task of a job array writes them.
+        """
         with locked(self.folder / "results"):
-            self._before |= {row["point"]: row["state"] for row in self._written()}
-            self._write([self.row(point) for point in points])
+            others = {row["point"]: row for row in self._written()}
+            self._before |= {name: row["state"] for name, row in others.items()}
+            self._write(list((others | {point.name: self.row(point) for point in points}).values()))
 
     def _write(self, rows: Sequence[Row]) -> None:
         write_json(self.folder / "results.json", {"metric": self.metric, "maximize": self.maximize, "points": rows})

@@ -1,19 +1,23 @@
 """Points that Optuna chooses, each by what has come of those before, instead of every combination."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from trainyard.config import Axis, Interval, key_of
+from trainyard.config import Axis, ConfigError, Interval, key_of
 from trainyard.sweeps import grid
 from trainyard.sweeps.grid import Point, Request
 from trainyard.sweeps.results import Row
 
 PATIENCE = 4
 """Points that are finished before one can fall behind."""
+
+REPEATS = 50
+"""Points in a row that there have been already, after which there are no others."""
 
 
 class Search:
@@ -23,14 +27,20 @@ class Search:
     """
 
     def __init__(self, request: Request, earlier: list[Row]):
-        """`earlier`: what an earlier command of this sweep has left, from which it goes on."""
+        """`earlier`: what an earlier command of this sweep has left, from which it goes on; see Results.measured.
+
+        Raises:
+            ConfigError: an interval is none.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings, seed = request.config.sweep, request.config.run.seed
         self.request, self.trials = request, settings.trials
         self.points: list[Point] = []
-        self._space = {key: _distribution(axis) for key, axis in request.swept.items()}
+        self._space = _space(request.swept)
         self._asked: dict[str, optuna.Trial] = {}
         self._reported: dict[str, set[int]] = {}
+        self._ended: dict[str, float | None] = {}
+        self._exhausted = False
         self._study = optuna.create_study(
             direction="maximize" if settings.maximize else "minimize",
             sampler=optuna.samplers.TPESampler(seed=seed + len(earlier), n_startup_trials=PATIENCE, constant_liar=True),
@@ -42,30 +52,51 @@ class Search:
             self._remember(row, retry=settings.retry_failed)
 
     def examples(self) -> list[Point]:
-        """The corners of what is searched."""
-        ends = {key: _ends(axis) for key, axis in self.request.swept.items()}
-        return [grid.point(self.request, {key: pair[end] for key, pair in ends.items()}) for end in (0, 1)]
+        """The ends of all that is searched, and every choice."""
+        values = {key: _ends(axis) if isinstance(axis, Interval) else axis for key, axis in self.request.swept.items()}
+        count = max(map(len, values.values()))
+        return [
+            grid.point(self.request, {key: each[number % len(each)] for key, each in values.items()})
+            for number in range(count)
+        ]
 
-    def begin(self, wanted: Callable[[Point], bool]) -> int:
-        """The number of points to come; what an earlier command has seen end is known already."""
-        return max(0, self.trials - len(self._study.trials)) + self._waiting()
+    def begin(self, wanted: Callable[[Point], bool]) -> None:
+        """What an earlier command has seen end is known already."""
+
+    def left(self) -> int:
+        """Points that are still to come."""
+        fresh = 0 if self._exhausted else max(0, self.trials - len(self.points))
+        return fresh + self._waiting()
 
     def next(self) -> Point | None:
-        """Another point to run; None when there are enough."""
-        if not self._waiting() and len(self._study.trials) >= self.trials:
+        """Another point to run; None when there are enough, or no others."""
+        if not self.left():
             return None
-        trial = self._study.ask(self._space)
-        point = self._point(trial.params)
-        if point not in self.points:
-            self.points.append(point)
-        self._asked[point.name] = trial
-        return point
+        for _ in range(REPEATS):
+            trial = self._study.ask(self._space)
+            point = self._point(trial.params)
+            if point.name not in self._asked and point.name not in self._ended:
+                if point not in self.points:
+                    self.points.append(point)
+                self._asked[point.name] = trial
+                return point
+            self._tell(trial, self._ended.get(point.name))
+        self._exhausted = True
+        return None
 
     def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None:
         """How a point has ended; None: without a metric."""
         if (trial := self._asked.pop(point.name, None)) is not None:
-            state = TrialState.PRUNED if gave_up else TrialState.COMPLETE if value is not None else TrialState.FAIL
-            self._study.tell(trial, value if state == TrialState.COMPLETE else None, state)
+            self._ended[point.name] = value
+            self._tell(trial, value, gave_up=gave_up)
+
+    def _tell(self, trial: optuna.Trial, value: float | None, *, gave_up: bool = False) -> None:
+        if gave_up:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        elif value is None or not math.isfinite(value):
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, value)
 
     def falls_behind(self, point: Point, curve: dict[int, float]) -> bool:
         """Is a running point, by its metric at each step, not worth its end?"""
@@ -78,17 +109,31 @@ class Search:
         return bool(curve) and trial.should_prune()
 
     def _remember(self, row: Row, *, retry: bool) -> None:
-        """Counts a point that has ended; one that has not, or failed and is to be tried again, comes first."""
-        params = {key: _value(self._space[key], row[key_of(key)]) for key in self._space}
+        """Counts a point that has ended; one that has not, or failed and is to be tried again, comes first.
+
+        One that is not of this search, for other settings were swept then, is left alone.
+        """
+        try:
+            params = {key: _value(self._space[key], row[key_of(key)]) for key in self._space}
+        except (KeyError, ValueError):
+            return
         point = self._point(params)
+        if point.name != row["point"]:
+            return
         self.points.append(point)
-        states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        value = row["metric"] if row["metric"] is not None and math.isfinite(row["metric"]) else None
+        finished = TrialState.FAIL if value is None else TrialState.COMPLETE
+        states = {"finished": finished, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         state = None if row["state"] == "failed" and retry else states.get(row["state"])
         if state is None:
             self._study.enqueue_trial(params)
-        else:
-            value = row["metric"] if state == TrialState.COMPLETE else None
-            self._study.add_trial(create_trial(state=state, value=value, params=params, distributions=self._space))
+            return
+        self._ended[point.name] = value = value if state == TrialState.COMPLETE else None
+        trial = create_trial(
+            state=state, value=value, params=params, distributions=self._space,
+            intermediate_values=row.get("curve", {}),
+        )  # fmt: skip
+        self._study.add_trial(trial)
 
     def _waiting(self) -> int:
         """Points of an earlier command that come first."""
@@ -96,6 +141,18 @@ class Search:
 
     def _point(self, params: dict[str, Any]) -> Point:
         return grid.point(self.request, {key: _text(value) for key, value in params.items()})
+
+
+def _space(swept: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
+    space, problems = {}, []
+    for key, axis in swept.items():
+        try:
+            space[key] = _distribution(axis)
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    if problems:
+        raise ConfigError(problems)
+    return space
 
 
 def _distribution(axis: Axis) -> BaseDistribution:
@@ -106,16 +163,19 @@ def _distribution(axis: Axis) -> BaseDistribution:
     return FloatDistribution(axis.low, axis.high, log=axis.log)
 
 
-def _ends(axis: Axis) -> tuple[str, str]:
-    if isinstance(axis, Interval):
-        low, high = (int(axis.low), int(axis.high)) if axis.whole else (axis.low, axis.high)
-        return _text(low), _text(high)
-    return axis[0], axis[-1]
+def _ends(axis: Interval) -> list[str]:
+    return [_text(int(end) if axis.whole else end) for end in (axis.low, axis.high)]
 
 
 def _value(distribution: BaseDistribution, text: str) -> Any:
-    """The value that a setting's text stands for, within its bounds: rounding may have left them."""
+    """The value that a setting's text stands for, within its bounds: rounding may have left them.
+
+    Raises:
+        ValueError: it stands for none.
+    """
     if isinstance(distribution, CategoricalDistribution):
+        if text not in distribution.choices:
+            raise ValueError(text)
         return text
     number: Any = int(text) if isinstance(distribution, IntDistribution) else float(text)
     bounds: Any = distribution

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from trainyard.config import ConfigError, compose
 from trainyard.devices import Devices
+from trainyard.resume import is_finished
 from trainyard.rundir import RunDir
 from trainyard.schema import Config
 from trainyard.signals import StopSignals
@@ -28,8 +29,8 @@ WRITE_S = 5.0
 Check = Callable[[Config, Sequence[str]], list[str]]
 """What is wrong with a point, as trainyard.controller sees it."""
 
-STATES = {FINISHED: "finished", STOPPED: "preempted"}
-"""By exit code; any other is a failure."""
+STATES = {FINISHED: "finished", STOPPED: "preempted", -signal.SIGTERM: "preempted"}
+"""By exit code; any other is a failure. A signal that comes before the command has a handler ends it by itself."""
 
 
 class Source(Protocol):
@@ -38,7 +39,8 @@ class Source(Protocol):
     points: list[Point]
 
     def examples(self) -> list[Point]: ...
-    def begin(self, wanted: Callable[[Point], bool]) -> int: ...
+    def begin(self, wanted: Callable[[Point], bool]) -> None: ...
+    def left(self) -> int: ...
     def next(self) -> Point | None: ...
     def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None: ...
     def falls_behind(self, point: Point, curve: dict[int, float]) -> bool: ...
@@ -63,6 +65,8 @@ class Sweep:
         total, each = config.launch.num_devices or self.devices.count, config.launch.devices_per_job
         if each is not None and not 1 <= each <= total:
             raise ConfigError([f"launch.devices_per_job={each}: must be from 1 to {total}, the devices there are"])
+        if self.devices.on_gpu and total > self.devices.count:
+            raise ConfigError([f"launch.num_devices={total}: this machine has {self.devices.count} GPUs; lower it"])
         if self.settings.trials < 1:
             raise ConfigError([f"sweep.trials={self.settings.trials}: must be at least 1"])
         outputs = Path(config.paths.outputs).expanduser().absolute()
@@ -71,6 +75,8 @@ class Sweep:
         self.pool = Pool(self.stage, self.request.name, places, self.folder.path / "logs")
         self.results = Results(self.folder.path, self.settings)
         self.source = self._source()
+        self._unfinished: set[str] = set()
+        """Points that have not finished by what is asked now, which may be more steps than before."""
 
     def _source(self) -> Source:
         search = self.settings.search
@@ -86,34 +92,52 @@ class Sweep:
             )
         from trainyard.sweeps.search import Search
 
-        return Search(self.request, self.results.earlier)
+        return Search(self.request, [] if self.request.config.run.resume == "never" else self.results.measured())
 
     def run(self, check: Check) -> int:
         """Every point that has not ended; those that failed before only when they are to be tried again."""
         task, last = os.environ.get("SLURM_ARRAY_TASK_ID"), len(self.source.points) - 1
-        problems = self._problems(check)
         if task is not None and int(task) > last:
-            problems.append(f"SLURM_ARRAY_TASK_ID={task}: the points are 0 to {last}; submit with --array=0-{last}")
-        if problems:
+            return refuse([f"SLURM_ARRAY_TASK_ID={task}: the points are 0 to {last}; submit with --array=0-{last}"])
+        mine = self.source.points if task is None else [self.source.points[int(task)]]
+        alive = f"sweep.name={self.request.name}: the sweep is alive"
+        if task is None and (holder := self.folder.holder()):
+            return refuse([f"{alive}, {holder}"])
+        if not self._wait_for_those_that_go_on(mine):
+            return STOPPED
+        if problems := self._problems(self.source.examples() if task is None else mine, check):
             return refuse(problems)
         if task is None and not self.folder.acquire():
-            return refuse([f"sweep.name={self.request.name}: the sweep is alive, {self.folder.holder()}"])
+            return refuse([f"{alive}, {self.folder.holder()}"])
         self.pool.logs.mkdir(parents=True, exist_ok=True)
-        mine = self.source.points if task is None else [self.source.points[int(task)]]
-        todo = self.source.begin(lambda point: point in mine and self._is_wanted(point))
-        say(f"sweep {self.request.name}: {todo} points to do, {len(self.pool.slots)} at a time, in {self.folder.path}")
+        self.source.begin(lambda point: point in mine and self._is_wanted(point))
+        todo, at_once, place = self.source.left(), len(self.pool.slots), self.folder.path
+        say(f"sweep {self.request.name}: {todo} points to do, {at_once} at a time, in {place}")
         self._follow()
         self.results.write(self.source.points)
         return self._conclude(mine)
 
-    def _problems(self, check: Check) -> list[str]:
+    def _wait_for_those_that_go_on(self, points: Sequence[Point]) -> bool:
+        """Where the sweep alone was killed, its points have been told to save and leave. False: a stop comes first."""
+        said = False
+        while alive := [point.name for point in points if RunDir(self.folder.path / point.name).holder()]:
+            if self.stop.count:
+                return False
+            if not said:
+                say(f"sweep {self.request.name}: waiting for what still runs, {', '.join(alive)}")
+            said = True
+            time.sleep(POLL_S)
+        return True
+
+    def _problems(self, examples: Sequence[Point], check: Check) -> list[str]:
         """Of all points together, before the first is started; what is wrong with every point is named once."""
         found: dict[str, list[str]] = {}
-        examples = self.source.examples()
         for point in examples:
             try:
                 overrides = command(self.stage, self.request.name, point, self.pool.slots[0].devices)[3:]
-                problems = check(compose(self.stage, overrides), overrides)
+                problems = check(config := compose(self.stage, overrides), overrides)
+                if not problems and not is_finished(config, RunDir(self.folder.path / point.name)):
+                    self._unfinished.add(point.name)
             except ConfigError as error:
                 problems = error.problems
             for problem in problems:
@@ -126,7 +150,7 @@ class Sweep:
     def _is_wanted(self, point: Point) -> bool:
         state = self.results.state(point)
         again = self.request.config.run.resume == "never" or (state == "failed" and self.settings.retry_failed)
-        return again or state not in ENDED
+        return again or state not in ENDED or (state == "finished" and point.name in self._unfinished)
 
     def _follow(self) -> None:
         """Until nothing waits or runs; a stop is passed on to what runs, and nothing more is started."""
@@ -160,7 +184,7 @@ class Sweep:
                 self.pool.send(signal.SIGTERM, only=[point.name])
 
     def _note_end(self, point: Point, code: int) -> None:
-        gave_up = self.results.known[point.name] == "pruned" and code == STOPPED
+        gave_up = self.results.known[point.name] == "pruned" and STATES.get(code) == "preempted"
         if not gave_up:
             self.results.known[point.name] = STATES.get(code, "failed")
         row = self.results.row(point)
@@ -187,7 +211,7 @@ class Sweep:
             say(f"best so far: {point.name}, {self.settings.metric} {value:.4f}")
             say(f"  bash launch/{self.stage}.sh {shlex.join(point.overrides)}")
         say(f"results: {self.folder.path / 'results.csv'}")
-        if not all(state in ENDED for state in states.values()):
+        if self.source.left() or not all(state in ENDED for state in states.values()):
             say(f"{self.stop.name or 'stopped'}: the same command goes on with the sweep")
             return STOPPED
         if failed:
