@@ -127,7 +127,7 @@ def test_a_stop_saves_every_point_and_the_same_command_resumes_them(corpus: Path
 def test_each_task_of_a_job_array_is_one_point_and_requeued_by_itself(corpus: Path, tmp_path: Path) -> None:
     """The second begins, is preempted and begins again while the first runs on; Slurm's commands are a stand-in's."""
     outputs, folder = tmp_path / "outputs", tmp_path / "outputs" / "pretrain" / "sweeps" / "array"
-    longer = ["trainer.max_steps=400", "trainer.eval_steps=1", "trainer.save_steps=1000", "sweep.name=array"]
+    longer = ["trainer.max_steps=2000", "trainer.eval_steps=1", "trainer.save_steps=1000", "sweep.name=array"]
     arguments = ["-m", *sweep(outputs, corpus, "run.seed=1,2", "launch.num_devices=1", *longer)[3:]]
 
     def task(number: int, start: str) -> Live:
@@ -135,20 +135,25 @@ def test_each_task_of_a_job_array_is_one_point_and_requeued_by_itself(corpus: Pa
         own = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_JOB_ID": "701", "SLURM_JOB_ID": f"70{2 - number}"}
         return submit(tmp_path / f"{start}-{number}", folder / f"seed={number + 1}", *arguments, nodes=1, **own)
 
-    def stop(live: Live, start: str, number: int) -> None:
-        live.wait_for(lambda: RunDir(live.run).read_status().get("step", 0) > 0)
+    def reached(live: Live) -> int:
+        return int(RunDir(live.run).read_status().get("step", 0))
+
+    def stop(live: Live, start: str, number: int, behind: int) -> None:
+        live.wait_for(lambda: reached(live) > behind)
         os.kill(int((tmp_path / f"{start}-{number}" / "node-0").read_text()), signal.SIGUSR1)
 
     other = task(0, "first")
-    other.wait_for(lambda: RunDir(other.run).read_status().get("step", 0) > 0)
+    other.wait_for(lambda: reached(other) > 0)
+    step = 0
     for start in ("first", "second"):
         mine = task(1, start)
-        stop(mine, start, 1)
+        stop(mine, start, 1, behind=step)
         done = mine.end()
         assert done.code == 75, done.stdout + done.stderr
         assert other.process.poll() is None
-    assert len(done.status["resumed_from"]) == 1
-    stop(other, "first", 0)
+        assert done.status["resumed_from"] == ([step] if step else [])
+        step = reached(mine)
+    stop(other, "first", 0, behind=0)
     assert other.end().code == 75
     requeued = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/requeued-*"))
     assert requeued == ["first-0/requeued-701_0", "first-1/requeued-701_1", "second-1/requeued-701_1"]
