@@ -37,6 +37,13 @@ def test_a_resumed_run_drops_what_it_will_do_again(tmp_path: Path) -> None:
     assert MetricsFile(path, None).history == []
 
 
+def test_a_line_may_hold_what_text_takes_for_the_end_of_one(tmp_path: Path) -> None:
+    rows = [{"step": 0, "response": "one\u2028two\x85three"}, {"step": 5, "response": "\u2029"}]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "samples.jsonl").write_text(lines + '{"step": 10, "resp', encoding="utf-8")
+    assert read_metrics(tmp_path / "samples.jsonl") == rows
+
+
 def test_peaks_are_told_by_the_most_specific_name() -> None:
     assert device_peak("NVIDIA H100 PCIe") == 756e12
     assert device_peak("NVIDIA H100 80GB HBM3") == 989e12
