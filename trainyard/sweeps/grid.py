@@ -69,7 +69,8 @@ def read(stage: str, arguments: Sequence[str]) -> Request:
         for key in swept
         if key_of(key).startswith((*OWN, *COMMON))
     ]
-    texts = [item for item in [*params, *arguments] if item not in given and item.split("=", 1)[0] in swept]
+    keys = {key_of(key) for key in swept}
+    texts = [item for item in [*params, *arguments] if key_of(item) in keys and item not in given]
     name = config.sweep.name or config.run.name or _sweep_name(given, texts)
     if reason := unfit(name):
         problems.append(f"sweep.name={name}: {reason}")
