@@ -30,6 +30,7 @@ import torch
 from safetensors.torch import load_file
 
 from trainyard.exit_codes import STOPPED
+from trainyard.metrics import read_metrics
 from trainyard.rundir import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,10 +62,8 @@ def part(command: str) -> str:
 
 def last_step(run: Path) -> int:
     """The last step in metrics.jsonl; 0 when there is none."""
-    try:
-        return int(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"])
-    except (OSError, ValueError, IndexError):
-        return 0
+    rows = read_metrics(run / "metrics.jsonl")
+    return int(rows[-1]["step"]) if rows else 0
 
 
 @dataclass

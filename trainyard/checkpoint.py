@@ -3,15 +3,15 @@
 Needs no torch, so the controller chooses what to resume from before a GPU is claimed.
 """
 
-import json
 import re
 import shutil
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import xxhash
+from safetensors import SafetensorError, safe_open
 
 from trainyard import pickles
 from trainyard.rundir import read_json, write_json
@@ -192,15 +192,11 @@ def saved_as(parameter: str, saved: Container[str]) -> str | None:
 def renamed(checkpoint: Path) -> str | None:
     """A parameter that a checkpoint of DDP has under another name, as transformers saves some mixtures of experts."""
     parameters = read_json(checkpoint / PARAMETERS).get("names", [])
+    saved: set[str] = set()
     try:
-        saved = {name for file in checkpoint.glob("*.safetensors") for name in _tensors(file)}
-    except (OSError, ValueError):  # it is damaged, and will be passed over for that
+        for file in checkpoint.glob("*.safetensors"):
+            with safe_open(file, framework="np") as tensors:
+                saved.update(tensors.keys())
+    except (OSError, SafetensorError):  # it is damaged, and will be passed over for that
         return None
     return next((name for name in parameters if saved_as(name, saved) is None), None)
-
-
-def _tensors(file: Path) -> Iterator[str]:
-    """The names in a safetensors file: JSON behind eight bytes with its length."""
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return (name for name in header if name != "__metadata__")

@@ -27,7 +27,7 @@ def finished(config: Config, run_dir: RunDir, status: dict[str, Any]) -> str:
         lines.append(f"  {'samples':14} {_short(run_dir.samples)}")
     lines += [
         f"  {'model':14} {model}",
-        f"  {'dashboard':14} bash launch/dashboard.sh {_short(Path(config.paths.outputs).expanduser().absolute())}",
+        f"  {'dashboard':14} bash launch/dashboard.sh {_short(Path(config.paths.outputs))}",
         f"  {'next':14} {_next(config.stage, model)}",
     ]
     return "\n".join(lines)

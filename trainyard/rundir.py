@@ -115,7 +115,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replaces a file by JSON in one step: a reader sees the old content or the new."""
+    """Replaces a file by JSON in one step."""
+    write_text(path, json.dumps(value, indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file in one step: a reader sees the old content or the new."""
     staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    staging.write_text(text, encoding="utf-8")
     staging.replace(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.data.locks import locked
-from trainyard.rundir import read_json, write_json
+from trainyard.rundir import read_json, write_json, write_text
 from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
 from trainyard.schema import SweepConfig
@@ -107,9 +107,7 @@ class Results:
         table = csv.writer(text)
         table.writerow([self.metric if key == "metric" else key for key in columns])
         table.writerows([row.get(key) for key in columns] for row in rows)
-        staging = self.folder / ".results.csv"
-        staging.write_text(text.getvalue(), encoding="utf-8")
-        staging.replace(self.folder / "results.csv")
+        write_text(self.folder / "results.csv", text.getvalue())
 
     def best(self, points: Sequence[Point]) -> tuple[Point, float] | None:
         """The finished point with the best metric at its end."""

@@ -93,7 +93,7 @@ class Search:
     def _tell(self, trial: optuna.Trial, value: float | None, *, gave_up: bool = False) -> None:
         if gave_up:
             self._study.tell(trial, state=TrialState.PRUNED)
-        elif value is None or not math.isfinite(value):
+        elif (value := _finite(value)) is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, value)
@@ -121,7 +121,7 @@ class Search:
         if point.name != row["point"]:
             return
         self.points.append(point)
-        value = row["metric"] if row["metric"] is not None and math.isfinite(row["metric"]) else None
+        value = _finite(row["metric"])
         finished = TrialState.FAIL if value is None else TrialState.COMPLETE
         states = {"finished": finished, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         state = None if row["state"] == "failed" and retry else states.get(row["state"])
@@ -141,6 +141,10 @@ class Search:
 
     def _point(self, params: dict[str, Any]) -> Point:
         return grid.point(self.request, {key: _text(value) for key, value in params.items()})
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _space(swept: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
