@@ -29,9 +29,9 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from trainyard.exit_codes import STOPPED
-from trainyard.metrics import read_metrics
-from trainyard.rundir import read_json
+from trainyard.errors import STOPPED
+from trainyard.files import read_json
+from trainyard.rundir.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "chaos.json"

@@ -35,7 +35,7 @@ import numpy as np
 from measure import Row, finished, judged, show
 
 # No torch up here: the kernel counts the memory of the process that measures in the peak of those that it starts.
-from trainyard.data.plan import Plan, best_fit, concat
+from trainyard.data.sequences.packing import Plan, best_fit, concat
 from trainyard.data.store import TokenStore
 
 RESULTS = Path(__file__).resolve().parent / "results" / "data.json"
@@ -98,7 +98,7 @@ def encode_batch(corpus: str, tokenizer: str) -> Row:
 def read(prepared: str, folder: str) -> Part:
     import datasets
 
-    from trainyard.data.dataset import TokenDataset
+    from trainyard.data.batches.dataset import TokenDataset
 
     store = TokenStore(Path(prepared))
     lengths = np.asarray(store.lengths, dtype=np.int64)
@@ -138,14 +138,19 @@ def pack(prepared: str, folder: str) -> Part:
 
 
 def resume(prepared: str, folder: str) -> Part:
-    from trainyard.data.dataset import Collator, TokenDataset
-    from trainyard.data.loader import Split, train_loader
+    from trainyard.data.batches.collator import Collator
+    from trainyard.data.batches.dataset import TokenDataset
+    from trainyard.data.batches.loader import BatchLayout, train_loader
 
     store, count, block = TokenStore(Path(prepared)), 100_000_000, 64
     starts = np.random.default_rng(0).integers(0, store.num_tokens - block + 1, count)
     plan = Plan(block, np.arange(count + 1), starts, np.full(count, block, np.int32), count * block)
     dataset = TokenDataset(store, Plan.load(Path(folder), "plan", plan.save(Path(folder), "plan")))
-    collator, split, steps = Collator(block), Split(rank=0, world_size=1, micro_batch=8, accumulation=1), count // 8
+    collator, split, steps = (
+        Collator(block),
+        BatchLayout(rank=0, world_size=1, micro_batch=8, accumulation=1),
+        count // 8,
+    )
 
     def first_batch(step: int, seed: int) -> None:
         next(iter(train_loader(dataset, collator, split, seed=seed, start_step=step, max_steps=steps)))

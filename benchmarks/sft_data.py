@@ -41,9 +41,9 @@ import pyarrow as pa
 import xxhash
 from measure import Row, finished, judged, show
 
-from trainyard.data.plan import best_fit
+from trainyard.data.sequences.packing import best_fit
+from trainyard.data.sequences.truncation import TRUNCATIONS, fit
 from trainyard.data.store import TokenStore
-from trainyard.data.truncation import TRUNCATIONS, fit
 
 RESULTS = Path(__file__).resolve().parent / "results" / "sft_data.json"
 BLOCK = 2048

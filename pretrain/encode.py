@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trainyard.data.encoder import TextEncoder
-from trainyard.data.tokens import Tokens, close
-from trainyard.schema import DataConfig
+from trainyard.config.schema import DataConfig
+from trainyard.data.tokenization.encoded import Tokens, close
+from trainyard.data.tokenization.text_encoder import TextEncoder
 
 
 class Encoder:

@@ -6,23 +6,29 @@ python -m pretrain.train RUN_DIRECTORY/config.yaml [CHECKPOINT]
 import sys
 from pathlib import Path
 
-from trainyard.worker import Worker, worker
+from trainyard.rundir.rank import Rank
+from trainyard.training.process import rank_process
 
 
-def train(this: Worker) -> None:
+def run(this: Rank) -> None:
     # Imported here, once this rank's log is open: the libraries' warnings belong there.
-    from trainyard import factory, model, runconfig, trainer
-    from trainyard.data import added_tokens
-    from trainyard.data import tokenizer as tokenizers
-    from trainyard.data.dataset import open_datasets
+    from trainyard.config import saved
+    from trainyard.data.batches.dataset import open_datasets
+    from trainyard.data.tokenization import added_tokens
+    from trainyard.data.tokenization import tokenizer as tokenizers
+    from trainyard.model.build import build as build_model
+    from trainyard.training.arguments import build_arguments
+    from trainyard.training.build import build
+    from trainyard.training.finish import announce, finish, train
+    from trainyard.training.process_group import start_process_group
 
-    config = runconfig.load(this.run_dir.config)
-    trainer.start_process_group(config.launch.timeout_s)
-    args = trainer.training_arguments(config, this.run_dir.checkpoints, this.resume)
+    config = saved.load(this.run_dir.config)
+    start_process_group(config.launch.timeout_s)
+    args = build_arguments(config, this.run_dir.checkpoints, this.resume)
     tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)
     added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
-    network = model.build(
+    network = build_model(
         config.model,
         vocab_size=tokenizers.vocab_size(tokenizer),
         special_ids=tokenizers.special_ids(tokenizer),
@@ -30,12 +36,12 @@ def train(this: Worker) -> None:
         own_vocab=config.model.path is None,
         added=added,
     )
-    run = factory.build(this, config, args, network, tokenizer, datasets)
-    factory.announce(this, config, run, datasets)
-    factory.train(this, run)
-    factory.finish(this, run)
+    training = build(this, config, args, network, tokenizer, datasets)
+    announce(this, config, training, datasets)
+    train(this, training)
+    finish(this, training)
 
 
 if __name__ == "__main__":
-    with worker(sys.argv[1:]) as this:
-        train(this)
+    with rank_process(sys.argv[1:]) as this:
+        run(this)

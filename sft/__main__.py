@@ -2,10 +2,10 @@
 
 import sys
 
-from trainyard.signals import StopSignals
+from trainyard.machine.signals import StopSignals
 
 if __name__ == "__main__":
     with StopSignals() as stop:  # before the imports: a stop loses nothing at any moment
-        from trainyard.controller import main
+        from trainyard.commands.train import main
 
         sys.exit(main("sft", sys.argv[1:], stop))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from trainyard.data.chat import Conversation, ConversationError
-from trainyard.data.runs import RunEncoder, cut_at_answers
-from trainyard.data.sources import DataError
-from trainyard.data.template import ChatTemplate, Rendered
-from trainyard.data.tokens import Tokens
-from trainyard.schema import DataConfig
+from trainyard.config.schema import DataConfig
+from trainyard.data.conversations.encode import ConversationEncoder, cut_at_answers
+from trainyard.data.conversations.formats import Conversation
+from trainyard.data.conversations.template import ChatTemplate, Rendered
+from trainyard.data.tokenization.encoded import Tokens
+from trainyard.errors import ConversationError, DataError
 
 SAMPLE = 200
 """Conversations at the start of the corpus on which the encoding is proved."""
@@ -34,7 +34,7 @@ class Encoder:
         self._learns_all = data.learn == "all" and not data.train_on_prompt
         rendered = [found for found in map(self._try_render, sample[:SAMPLE]) if isinstance(found, Rendered)]
         texts = [run.text for found in rendered for run in found.runs if not run.control]
-        self._encode = RunEncoder(tokenizer, texts, fast=fast)
+        self._encode = ConversationEncoder(tokenizer, texts, fast=fast)
         self.name, self.reason = self._encode.text.name, self._encode.text.reason
         if difference := self._encode.mismatch(rendered):
             raise DataError(

@@ -92,7 +92,7 @@ def corpus_file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tokenizer of 400 ids."""
-    from trainyard.data import tokenizer as tokenizers
+    from trainyard.data.tokenization import tokenizer as tokenizers
 
     path = tmp_path_factory.mktemp("tokenizer") / "trained"
     tokenizers.train(iter(make_documents()), 400, path)
@@ -176,7 +176,7 @@ def lora(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory)
     """Trains adapters, and tokens added to the base model's tokenizer for a template of their own: lora(name, ...)."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from trainyard.data import tokenizer as tokenizers
+    from trainyard.data.tokenization import tokenizer as tokenizers
 
     directory = tmp_path_factory.mktemp("base")
     base, template, corpus = directory / "model", directory / "template.jinja", directory / "rows.jsonl"

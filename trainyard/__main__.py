@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainyard.exit_codes import FAILED, WRONG
-from trainyard.worker import follow_controller
+from trainyard.errors import FAILED, WRONG
+from trainyard.machine.processes import follow_controller
 
 if TYPE_CHECKING:
-    from trainyard.schema import Config
+    from trainyard.config.schema import Config
+
 
 STAGES = ("pretrain", "sft")
 
@@ -31,17 +32,17 @@ class Verb(NamedTuple):
 
 VERBS = {
     "prepare": Verb(
-        "trainyard.preparation", "turn the text of a stage into tokens on disk, before any GPU is claimed",
+        "trainyard.commands.prepare", "turn the text of a stage into tokens on disk, before any GPU is claimed",
         "overrides", has_config=True,
     ),
     "preview": Verb(
-        "trainyard.preview", "show training sequences as the model will see them", "overrides", has_config=True
+        "trainyard.commands.preview", "show training sequences as the model will see them", "overrides", has_config=True
     ),
-    "generate": Verb("trainyard.generation", "answer a prompt, or a file of prompts", "prompt"),
-    "chat": Verb("trainyard.dialogue", "talk with a model in the terminal"),
-    "export": Verb("trainyard.export", "merge a LoRA adapter into its base model"),
-    "checkpoints": Verb("trainyard.checkpoints", "list, verify or delete the checkpoints of a run"),
-    "runs": Verb("trainyard.runs.verb", "list, show, compare or watch runs, and tell which is best", "names"),
+    "generate": Verb("trainyard.commands.generate", "answer a prompt, or a file of prompts", "prompt"),
+    "chat": Verb("trainyard.commands.chat", "talk with a model in the terminal"),
+    "export": Verb("trainyard.commands.export", "merge a LoRA adapter into its base model"),
+    "checkpoints": Verb("trainyard.commands.checkpoints", "list, verify or delete the checkpoints of a run"),
+    "runs": Verb("trainyard.commands.runs", "list, show, compare or watch runs, and tell which is best", "names"),
 }  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def _guarded(arguments: argparse.Namespace) -> int:
     run: Callable[..., int] = arguments.run
     try:
         if VERBS[arguments.verb].has_config:
-            from trainyard.preparation import OVERRIDES
+            from trainyard.data.preparation.processes import OVERRIDES
 
             arguments.overrides += json.loads(os.environ.pop(OVERRIDES, "[]"))
             return run(_config(arguments.stage, arguments.overrides), arguments)
@@ -101,15 +102,16 @@ def _config(stage: str, overrides: list[str]) -> "Config":
     Raises:
         ConfigError: with everything that is wrong.
     """
-    from trainyard import checks
-    from trainyard.config import ConfigError, compose
-    from trainyard.devices import CPU
-    from trainyard.input_checks import model_problems, source_problems
-    from trainyard.resolve import resolve
+    from trainyard.checks import request
+    from trainyard.checks.inputs import model_problems, source_problems
+    from trainyard.checks.resolve import resolve
+    from trainyard.config.compose import compose
+    from trainyard.errors import ConfigError
+    from trainyard.machine.devices import CPU
 
     config = compose(stage, overrides)
     resolve(config, overrides, CPU, {})  # a plan of the data needs no device
-    problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
+    problems = [*request.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
     if problems:
         raise ConfigError(problems)
     return config

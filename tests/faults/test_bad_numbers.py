@@ -12,7 +12,7 @@ from conftest import ROOT, Finished, Pretrain
 from disturb import Faults, Warm, assert_same_run
 from safetensors.torch import load_file
 
-from trainyard.checkpoint import verify
+from trainyard.checkpoint.manifest import verify
 
 SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 ACCUMULATED = ["trainer.per_device_train_batch_size=1"]

@@ -16,7 +16,8 @@ import pytest
 from conftest import Finished, clean_env
 from disturb import Faults, Warm, assert_same_run, leftovers
 
-from trainyard.checkpoint import MANIFEST, newest_good, verify, write_manifest
+from trainyard.checkpoint.directory import newest_good
+from trainyard.checkpoint.manifest import MANIFEST, verify, write_manifest
 
 SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY, Finished, make_documents
 from disturb import Warm, assert_same_run
 
-from trainyard.checkpoint import verify
+from trainyard.checkpoint.manifest import verify
 
 SAMPLES, PER_STEP = 24, 8
 """Of each corpus, one sequence each; and sequences of a step. An epoch is three steps, the run three epochs."""
@@ -45,7 +45,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pretrained model and a corpus of SAMPLES short documents for each stage."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from trainyard.data import tokenizer as tokenizers
+    from trainyard.data.tokenization import tokenizer as tokenizers
 
     directory = tmp_path_factory.mktemp("exact")
     tokenizers.train(iter(make_documents()), 400, directory / "model")

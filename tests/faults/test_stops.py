@@ -9,7 +9,7 @@ import pytest
 from conftest import Finished
 from disturb import SLOW, Faults, Live, Warm, assert_same_run, leftovers, mounted
 
-from trainyard.checkpoint import verify
+from trainyard.checkpoint.manifest import verify
 
 TARGETS: dict[str, Callable[[Live], int]] = {
     "the script": lambda live: live.process.pid,

@@ -17,8 +17,8 @@ import pytest
 from conftest import Finished, Pretrain
 from disturb import SLOW, Faults, Live, Warm, assert_same_run, command_line, leftovers, mounted
 
-from trainyard import compile_locks
-from trainyard.runconfig import load
+from trainyard.config.saved import load
+from trainyard.machine import build_locks
 
 SECRET = "sk-0123456789abcdef"
 FILE_BATON = str(Path(importlib.util.find_spec("torch").submodule_search_locations[0], "utils/file_baton.py"))  # type: ignore[union-attr,index]
@@ -98,27 +98,27 @@ def test_a_lock_is_removed_once_nobody_can_hold_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
     if shared:
-        monkeypatch.setattr(compile_locks, "ONE_MACHINE", ())
+        monkeypatch.setattr(build_locks, "ONE_MACHINE", ())
     builder = locked(tmp_path)
     lock = tmp_path / "adam" / "lock"
-    assert list(compile_locks.remove_dead(tmp_path)) == [
+    assert list(build_locks.remove_dead(tmp_path)) == [
         f"{lock}: process {builder.pid} is building adam; ranks that need it wait for that"
     ]
     assert lock.exists()
     builder.kill()
     builder.wait()
-    (message,) = compile_locks.remove_dead(tmp_path)
+    (message,) = build_locks.remove_dead(tmp_path)
     assert (("delete it if none builds adam" if shared else "removed; a build of adam was killed") in message) is True
     assert lock.exists() == shared
-    assert len(list(compile_locks.remove_dead(tmp_path))) == shared
+    assert len(list(build_locks.remove_dead(tmp_path))) == shared
 
 
 def test_another_users_lock_is_named_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "adam").mkdir()
     (tmp_path / "adam" / "lock").touch()
     other = os.geteuid() + 1
-    monkeypatch.setattr(compile_locks.os, "geteuid", lambda: other)
-    (message,) = compile_locks.remove_dead(tmp_path)
+    monkeypatch.setattr(build_locks.os, "geteuid", lambda: other)
+    (message,) = build_locks.remove_dead(tmp_path)
     assert "another user's may: delete it if none builds adam" in message
     assert (tmp_path / "adam" / "lock").exists()
 

@@ -15,7 +15,7 @@ from disturb import SLOW, WAIT_S, Live, assert_same_run
 from nodes import Node, nodes, wait_for_ssh  # noqa: F401
 from test_surroundings import SECRET, STRANGE
 
-from trainyard.checkpoint import verify
+from trainyard.checkpoint.manifest import verify
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def test_nothing_but_a_fixed_command_reaches_a_remote_shell(yard: Yard, zero2_ru
 TARGETS: dict[str, Callable[[Yard, Live], psutil.Process | None]] = {
     "the controller": lambda yard, live: psutil.Process(live.process.pid).children()[0],
     "ssh to node-b": lambda yard, live: yard.find(0, "-- node-b"),
-    "node-b's watch": lambda yard, live: yard.find(1, "trainyard.node"),
+    "node-b's watch": lambda yard, live: yard.find(1, "trainyard.control.launchers.node"),
     "node-b's launcher": lambda yard, live: yard.find(1, "deepspeed.launcher.launch"),
     "node-b's rank": lambda yard, live: yard.find(1, "-m pretrain.train"),
 }

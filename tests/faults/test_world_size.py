@@ -16,8 +16,8 @@ from conftest import ROOT, Finished, Pretrain, clean_env
 from disturb import Faults, Warm, leftovers
 from safetensors.torch import load_file
 
-from trainyard.checkpoint import MANIFEST
-from trainyard.conversion import LATEST, MOMENTS, WEIGHTS, convert
+from trainyard.checkpoint.convert import LATEST, MOMENTS, WEIGHTS, convert
+from trainyard.checkpoint.manifest import MANIFEST
 
 SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 
@@ -234,7 +234,7 @@ def test_a_run_begins_from_a_checkpoint_of_other_ranks(
     assert losses[0] == pytest.approx({step: losses[1][step] for step in losses[0]}, rel=1e-4)
 
 
-CONVERSION = "trainyard.conversion"
+CONVERSION = "trainyard.checkpoint.convert"
 
 
 @pytest.mark.slow

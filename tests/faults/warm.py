@@ -61,7 +61,7 @@ def redirect(out: Path, err: Path) -> None:
 
 
 def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
-    """In the place of trainyard.launcher.start: the same ranks, each with the environment that DeepSpeed gives it."""
+    """In the place of launchers.local.start: the same ranks, each with the environment that DeepSpeed gives it."""
     options = dict(item.removeprefix("--").split("=") for item in arguments if "=" in item and item.startswith("--"))
     module, *words = arguments[arguments.index("--module") + 1 :]
     ranks = int(options["num_gpus"])
@@ -82,24 +82,25 @@ def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
         children = [Forked(lambda number=number: rank(number)) for number in range(ranks)]  # type: ignore[misc]
         return max(abs(child.wait()) for child in children)
 
-    from trainyard.launcher import Launch
+    from trainyard.control.launchers.local import LocalLaunch
 
-    return Launch(Forked(launch))  # type: ignore[arg-type]
+    return LocalLaunch(Forked(launch))  # type: ignore[arg-type]
 
 
 def control(request: dict[str, Any]) -> int:
     """The whole of a command: what `python -m pretrain` does."""
-    from trainyard import controller, launcher
-    from trainyard.signals import StopSignals
+    from trainyard.commands import train
+    from trainyard.control.launchers import local
+    from trainyard.machine.signals import StopSignals
 
     os.setsid()
     redirect(Path(request["output"] + ".out"), Path(request["output"] + ".err"))
     os.environ.update(request["env"])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    launcher.start = start_ranks
+    local.start = start_ranks
     with StopSignals() as stop:
-        return controller.main(request["stage"], request["arguments"], stop)
+        return train.main(request["stage"], request["arguments"], stop)
 
 
 def import_all() -> None:
@@ -114,7 +115,7 @@ def import_all() -> None:
 
     assert transformers.Trainer
 
-    import trainyard.controller  # noqa: F401
+    import trainyard.commands.train  # noqa: F401
 
 
 def adopt_orphans() -> None:

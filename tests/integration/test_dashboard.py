@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, Finished, clean_env, settings
 from disturb import Warm
 
-from trainyard import checkout
-from trainyard.launcher import free_port
+from trainyard.machine import checkout
+from trainyard.machine.ports import free_port
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OFFLINE = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import TINY, Finished, Pretrain, clean_env, make_documents
 
-from trainyard.runconfig import load
+from trainyard.config.saved import load
 
 
 def trainyard(verb: str, outputs: Path, corpus: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -142,7 +142,7 @@ def test_packed_and_isolated_training_gives_the_loss_of_single_documents(packed_
     """Two ranks, ZeRO-2: the held-out loss of the run is what its documents give one by one."""
     from transformers import AutoModelForCausalLM
 
-    from trainyard.data.dataset import open_datasets
+    from trainyard.data.batches.dataset import open_datasets
 
     assert "filled by best_fit, documents isolated" in packed_run.stdout
     config = load(packed_run.run / "config.yaml")

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import Pretrain
 
-from trainyard.devices import detect
+from trainyard.machine.devices import detect
 
 pytestmark = [
     pytest.mark.gpu,

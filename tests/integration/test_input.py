@@ -26,7 +26,7 @@ def wiki_run(pretrain: Pretrain) -> Finished:
 def test_real_text_with_a_real_tokenizer(wiki_run: Finished, tmp_path: Path, pretrain: Pretrain) -> None:
     from transformers import AutoTokenizer
 
-    from trainyard.runconfig import load
+    from trainyard.config.saved import load
 
     prepared = Path(str(load(wiki_run.run / "config.yaml").data.prepared))
     tokenizer = AutoTokenizer.from_pretrained(SHARED_DATA / "minimind_tokenizer")
@@ -45,7 +45,7 @@ def test_the_same_documents_as_jsonl_give_the_same_tokens_and_the_model_trains_o
     """One launch for both: the same text as gzipped JSONL, on top of the model that the first run wrote."""
     import gzip
 
-    from trainyard.runconfig import load
+    from trainyard.config.saved import load
 
     texts = [line for line in WIKI.read_text().split("\n") if line.strip()]
     jsonl = tmp_path / "wiki.jsonl.gz"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conftest import Finished, clean_env
 
-from trainyard import runconfig
+from trainyard.config import saved
 
 
 def trainyard(*arguments: str) -> str:
@@ -26,7 +26,7 @@ def test_added_tokens_are_trained_with_the_adapter_and_exported(lora_run: Finish
     rows = adapter[name]
     assert rows.shape == (3, 64)
     assert not any("base_layer" in name for name in adapter), "the whole table is saved"
-    base = runconfig.load(lora_run.run / "config.yaml").model.path
+    base = saved.load(lora_run.run / "config.yaml").model.path
     before = load_file(f"{base}/model.safetensors")["model.embed_tokens.weight"].mean(0)
     moved = (rows - before).abs().amax(1)
     assert (moved > 0).all() and (moved < 0.01).all(), "they do not start from the mean"  # six steps of 3e-4 at most

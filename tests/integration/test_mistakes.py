@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import Pretrain, clean_env, command
 
-from trainyard.rundir import RunDir
+from trainyard.rundir.directory import RunDir
 
 WRONG = {
     "trainer.lerning_rate=1": "Did you mean trainer.learning_rate?",

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import SLOW, Finished, Pretrain, clean_env, command, start
 
-from trainyard.checkpoint import verify
+from trainyard.checkpoint.manifest import verify
 
 
 def test_the_run_directory_holds_what_the_design_says(zero2_run: Finished) -> None:
@@ -46,8 +46,9 @@ def test_the_resolved_deepspeed_json_has_no_auto_left(zero2_run: Finished) -> No
 def test_the_model_loads_and_gives_the_reported_loss(zero2_run: Finished) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from trainyard.data.dataset import Collator, open_datasets
-    from trainyard.runconfig import load
+    from trainyard.config.saved import load
+    from trainyard.data.batches.collator import Collator
+    from trainyard.data.batches.dataset import open_datasets
 
     config = load(zero2_run.run / "config.yaml")
     model = AutoModelForCausalLM.from_pretrained(zero2_run.run / "model").eval()

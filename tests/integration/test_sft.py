@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import SLOW, Finished, clean_env, command, make_documents, start
 
-from trainyard.schema import ARCHITECTURE
+from trainyard.config.schema import ARCHITECTURE
 
 Sft = Callable[..., Finished]
 QUIET = ["tracking=none", "data.eval_fraction=0", "trainer.save_strategy=no", "trainer.lr_scheduler_type=constant"]

@@ -14,7 +14,7 @@ from conftest import ROOT, clean_env, command
 from disturb import Live
 from slurm import submit
 
-from trainyard.rundir import RunDir
+from trainyard.rundir.directory import RunDir
 
 COUNT_PARTS = """
 import os, sys

@@ -1,4 +1,4 @@
-"""Preparations of small corpora, for the tests of trainyard.data.prepare."""
+"""Preparations of small corpora, for the tests of trainyard.data.preparation.prepare."""
 
 import json
 from pathlib import Path
@@ -7,22 +7,22 @@ from typing import Any
 import datasets
 
 from pretrain.encode import Encoder
-from trainyard.data import prepare
-from trainyard.data.parts import Report
-from trainyard.data.prepare import Prepared, Request
-from trainyard.data.tokens import Tokens
-from trainyard.schema import DataConfig, SourceConfig
+from trainyard.config.schema import DataConfig, SourceConfig
+from trainyard.data.preparation import prepare
+from trainyard.data.preparation.parts import Report
+from trainyard.data.preparation.request import DataRequest, Prepared
+from trainyard.data.tokenization.encoded import Tokens
 
 
-def request_for(outputs: Path, file: Path, *, part_bytes: int = 1 << 20, **data: Any) -> Request:
+def request_for(outputs: Path, file: Path, *, part_bytes: int = 1 << 20, **data: Any) -> DataRequest:
     sources = data.pop("sources", None) or [SourceConfig(path=str(file), format="jsonl")]
     tokenizer = data.pop("tokenizer_path", None)
     config = DataConfig(sources=sources, **({"block_size": 64} | data))
-    return Request(outputs, "pretrain", config, tokenizer, vocab_size=300, seed=0, part_bytes=part_bytes)
+    return DataRequest(outputs, "pretrain", config, tokenizer, vocab_size=300, seed=0, part_bytes=part_bytes)
 
 
 def run(
-    request: Request,
+    request: DataRequest,
     made: list[int] | None = None,
     *,
     encoder: type[Encoder] = Encoder,

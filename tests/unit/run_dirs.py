@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard import runconfig
-from trainyard.config import compose
-from trainyard.devices import CPU
-from trainyard.metrics import MetricsFile
-from trainyard.resolve import resolve
-from trainyard.rundir import RunDir
-from trainyard.schema import Config
+from trainyard.checks.resolve import resolve
+from trainyard.config import overrides as config_overrides
+from trainyard.config import saved
+from trainyard.config.compose import compose
+from trainyard.config.schema import Config
+from trainyard.machine.devices import CPU
+from trainyard.rundir.directory import RunDir
+from trainyard.rundir.metrics import MetricsFile
 
 STEPS = 100
 TOKENS_PER_STEP = 2048
@@ -40,7 +41,7 @@ def make_run(
     config = copy.deepcopy(_composed(stage, tuple(overrides)))
     config.paths.outputs, config.run.name = str(outputs), run.path.name
     resolve(config, overrides, CPU, {})
-    runconfig.save(config, run.config)
+    saved.save(config, run.config)
     metrics = MetricsFile(run.metrics, None)
     for step in range(0, steps + 1, 10):
         loss = final + (8 - final) * math.exp(-step / 15)
@@ -51,7 +52,7 @@ def make_run(
             row |= {"eval_loss": loss + 0.1, "eval_perplexity": math.exp(min(loss + 0.1, 20))}
         metrics.write(step, row)
     known = {
-        "command": runconfig.command(stage, overrides), "state": state, "exit_code": 0, "step": steps,
+        "command": config_overrides.command(stage, overrides), "state": state, "exit_code": 0, "step": steps,
         "max_steps": STEPS, "world_size": 2, "tokens_seen": steps * TOKENS_PER_STEP, "restarts": 0, "rollbacks": 0,
         "resumed_from": [], "final": {}, "seconds": 1800.0, "updated": f"2026-11-{day:02}T12:00:00+00:00",
     }  # fmt: skip
@@ -70,6 +71,6 @@ def make_sweep(outputs: Path, name: str = "rates") -> dict[str, RunDir]:
             point = f"learning_rate={rate},hidden_size={size}"
             overrides = [f"trainer.learning_rate={rate}", f"model.hidden_size={size}"]
             given = [*overrides, "launch.num_devices=2", f"run.sweep='{name}'", f"run.name='{point}'"]
-            command = runconfig.command("pretrain", given)
+            command = config_overrides.command("pretrain", given)
             points[point] = make_run(outputs, f"sweeps/{name}/{point}", overrides, final=final + gain, command=command)
     return points

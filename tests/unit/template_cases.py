@@ -13,11 +13,12 @@ from conftest import ROOT
 from tokenizers import AddedToken
 
 from sft.encode import Encoder
-from trainyard.data import tokenizer as tokenizers
-from trainyard.data.chat import Conversation, ConversationError, Message
-from trainyard.data.template import ChatTemplate, Run
-from trainyard.data.tokens import Tokens
-from trainyard.schema import DataConfig
+from trainyard.config.schema import DataConfig
+from trainyard.data.conversations.formats import Conversation, Message
+from trainyard.data.conversations.template import ChatTemplate, Fragment
+from trainyard.data.tokenization import tokenizer as tokenizers
+from trainyard.data.tokenization.encoded import Tokens
+from trainyard.errors import ConversationError
 
 DIRECTORY = ROOT / "tests" / "data" / "templates"
 TEMPLATES = {path.stem: path.read_text() for path in sorted(DIRECTORY.glob("*.jinja"))}
@@ -108,7 +109,7 @@ def changed(content: str) -> str:
     return TEMPLATES["chatml"].replace("turn.content", f"({content})")
 
 
-def shares(runs: list[Run]) -> list[str]:
+def shares(runs: list[Fragment]) -> list[str]:
     """What is not learned and what is, in turns."""
     joined = ["".join(run.text for run in group) for _, group in itertools.groupby(runs, lambda run: run.learned)]
     return ["", *joined] if runs[0].learned else joined

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainyard.data.tokens import Tokens
+from trainyard.data.tokenization.encoded import Tokens
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

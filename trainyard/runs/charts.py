@@ -17,12 +17,17 @@ from trainyard.runs.tables import figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Those of Okabe and Ito that can be told apart by everyone, without the yellow, which is lost on white."""
 
+
 STYLES = ("-", "--", ":", "-.")
+
+
 WIDE_RANGE = 30
 """Values that span more than this factor are drawn over their logarithm."""
 
+
 MOST_POINTS = 2000
 """Points of one curve that are drawn."""
+
 
 DPI = 130
 

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainyard.data.sources import DataError
-from trainyard.rundir import read_json
+from trainyard.errors import DataError
+from trainyard.files import read_json
 from trainyard.runs.history import Run, find, is_run
 
 START = "start one with: bash launch/pretrain.sh"

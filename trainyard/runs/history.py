@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from trainyard.metrics import parse
-from trainyard.runconfig import flat
-from trainyard.rundir import RunDir
+from trainyard.config.saved import flat
+from trainyard.rundir.directory import RunDir
+from trainyard.rundir.metrics import parse
 
 ACTIVE = ("preparing", "running")
 """States in which a process holds the run directory."""
+
 
 DEAD = "dead"
 """The state of a run whose status.json has an active one, while no process holds its directory."""

@@ -1,23 +1,21 @@
 """What runs were told: the settings in which they differ, and the command that tells them again."""
 
-import json
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainyard.config.overrides import spelled
 from trainyard.runs.history import Run
 
 BEGINNING = ("run.name", "run.sweep", "run.resume", "run.allow_changes", "sweep")
 """Settings, by the start of their names, that say which run it is and how it was begun, not what it does."""
 
+
 PLACE = (*BEGINNING, "stage", "paths.")
 
-MASK = "***"
 
-WORDS = ("true", "false", "null", "nan", "inf")
-"""What Hydra takes for something else than text."""
+MASK = "***"
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
@@ -49,10 +47,10 @@ def _defaults(run: Run) -> dict[str, Any]:
     """What the stage's command without overrides would have on as many ranks."""
     from dataclasses import asdict
 
-    from trainyard.config import compose
-    from trainyard.devices import Devices
-    from trainyard.resolve import resolve
-    from trainyard.runconfig import flat
+    from trainyard.checks.resolve import resolve
+    from trainyard.config.compose import compose
+    from trainyard.config.saved import flat
+    from trainyard.machine.devices import Devices
 
     ranks, bf16 = run.settings.get("launch.num_devices") or 1, bool(run.settings.get("trainer.bf16"))
     config = compose(run.stage, [])
@@ -99,23 +97,6 @@ def again(run: Run) -> tuple[str, list[str]]:
     secret = [word for word in words if word.endswith(f"={MASK}")]
     told = [word for word in words if word not in secret]
     return shlex.join(["bash", f"launch/{run.stage}.sh", *told]), [word.partition("=")[0] for word in secret]
-
-
-def spelled(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides; entries of a mapping that are not set are left out."""
-    if isinstance(value, dict):
-        items = [f"{key}: {spelled(item)}" for key, item in value.items() if item is not None]
-        return "{" + ", ".join(items) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(spelled, value)) + "]"
-    if isinstance(value, float):
-        return repr(value)
-    if not isinstance(value, str):
-        return json.dumps(value)
-    if re.fullmatch(r"[A-Za-z/][\w./-]*", value, re.ASCII) and value.lower() not in WORDS:
-        return value
-    # backslashes stand for themselves, but before a quote each is doubled
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), value) + "'"
 
 
 def shown(value: Any, longest: int = 60) -> str:

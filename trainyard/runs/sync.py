@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
-from trainyard.data.sources import DataError
-from trainyard.exit_codes import FAILED, FINISHED
-from trainyard.metrics import read_metrics
-from trainyard.runconfig import load
+from trainyard.config.saved import load
+from trainyard.errors import FAILED, FINISHED, DataError
+from trainyard.rundir.metrics import read_metrics
 from trainyard.runs.history import Run
 
 MODES = ("local", "cloud", "offline")
@@ -18,7 +17,7 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     Raises:
         DataError: the run goes on, or has measured nothing.
     """
-    from trainyard.experiment import FOLDER, Experiment, complaint
+    from trainyard.tracking.swanlab import FOLDER, SwanLabRun, complaint
 
     directory = run.directory
     if holder := directory.holder():
@@ -29,7 +28,7 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     config = load(directory.config)
     own = config.tracking.mode
     config.tracking.mode = mode or (own if own in MODES else "local")
-    experiment = Experiment(config, directory, outputs / FOLDER)
+    experiment = SwanLabRun(config, directory, outputs / FOLDER)
     try:
         experiment.open(rows, read_metrics(directory.samples))
         experiment.close()

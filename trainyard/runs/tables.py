@@ -8,12 +8,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trainyard import checkpoint
+from trainyard.checkpoint import directory
 from trainyard.runs import settings
 from trainyard.runs.history import DEAD, Run
 from trainyard.runs.tail import Tail
 
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss, or m:ss below an hour."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
 COLOURS = {"running": "green", "preparing": "cyan", "preempted": "yellow", "failed": "red", DEAD: "red"}
+
+
 LOWER_IS_BETTER = ("loss", "perplexity")
 """Ends of the names of metrics whose best value is worth a word."""
 
@@ -79,7 +89,7 @@ def detailed(run: Run) -> list[str | Table]:
         "command": status.get("command"),
         "restarts": status.get("restarts"),
         "resumed from": ", ".join(f"step {step}" for step in status.get("resumed_from") or []),
-        "checkpoints": ", ".join(str(step) for step, _ in checkpoint.list_checkpoints(run.directory.checkpoints)),
+        "checkpoints": ", ".join(str(step) for step, _ in directory.list_checkpoints(run.directory.checkpoints)),
         "directory": run.path,
     }
     lines += [f"  {name:13} {value}" for name, value in facts.items() if value]

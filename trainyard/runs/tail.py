@@ -5,7 +5,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from trainyard.metrics import parse
+from trainyard.rundir.metrics import parse
 
 FIRST_LOOK = 1 << 16
 """Bytes from the end that the first look reads: some hundred lines."""

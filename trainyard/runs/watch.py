@@ -11,15 +11,19 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from trainyard.display import clock
-from trainyard.rundir import read_json
+from trainyard.files import read_json
 from trainyard.runs import tables
 from trainyard.runs.choice import START
 from trainyard.runs.history import ACTIVE, Run, find
+from trainyard.runs.tables import clock
 from trainyard.runs.tail import Tail
 
 SPARK_LENGTH = 40
+
+
 BARS = "▁▂▃▄▅▆▇█"
+
+
 PLAIN_BARS = "_.-~=+*#"
 """For terminals that are not in Unicode."""
 

@@ -8,15 +8,19 @@ from typing import NamedTuple
 
 import xxhash
 
-from trainyard.config import Axis, ConfigError, Interval, axes, compose, key_of
-from trainyard.resolve import default_name
-from trainyard.rundir import unfit
-from trainyard.schema import Config
+from trainyard.config.axes import Axis, Interval, axes
+from trainyard.config.compose import compose
+from trainyard.config.overrides import default_name, key_of
+from trainyard.config.schema import Config
+from trainyard.errors import ConfigError
+from trainyard.rundir.directory import unfit
 
 LONGEST_NAME = 120
 
+
 OWN = ("sweep", "run.name", "run.sweep", "launch.devices_per_job")
 """Settings of the sweep itself, by the start of their names: points get none of them."""
+
 
 COMMON = ("launch.num_devices", "paths")
 """Settings, by the start of their names, by which the sweep divides the machine and finds its points."""
@@ -37,7 +41,7 @@ class Point:
     overrides: tuple[str, ...]
 
 
-class Request(NamedTuple):
+class SweepRequest(NamedTuple):
     """A sweep as it was asked for."""
 
     config: Config
@@ -47,7 +51,7 @@ class Request(NamedTuple):
     swept: dict[str, Axis]
 
 
-def read(stage: str, arguments: Sequence[str]) -> Request:
+def read(stage: str, arguments: Sequence[str]) -> SweepRequest:
     """What is swept, by the command line and by what sweep=<file> names.
 
     Raises:
@@ -76,7 +80,7 @@ def read(stage: str, arguments: Sequence[str]) -> Request:
         problems.append(f"sweep.name={name}: {reason}")
     if problems:
         raise ConfigError(problems)
-    return Request(config, name, same, swept)
+    return SweepRequest(config, name, same, swept)
 
 
 def _sweep_name(given: Sequence[str], swept: Sequence[str]) -> str:
@@ -89,7 +93,7 @@ def _sweep_name(given: Sequence[str], swept: Sequence[str]) -> str:
 class Grid:
     """Every combination, the last setting changing fastest."""
 
-    def __init__(self, request: Request):
+    def __init__(self, request: SweepRequest):
         """
         Raises:
             ConfigError: a setting is swept over an interval, which has no end of values.
@@ -129,7 +133,7 @@ class Grid:
         return False
 
 
-def point(request: Request, settings: Mapping[str, str]) -> Point:
+def point(request: SweepRequest, settings: Mapping[str, str]) -> Point:
     swept = {key_of(key) for key in settings}
     same = [item for item in request.same if key_of(item) not in swept]
     overrides = [*same, *(f"{key}={value}" for key, value in settings.items())]

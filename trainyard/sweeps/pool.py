@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainyard.devices import Devices
-from trainyard.parent import end_with_parent
-from trainyard.runs.settings import spelled
+from trainyard.config.overrides import spelled
+from trainyard.machine.devices import Devices
+from trainyard.machine.processes import end_with_parent
 from trainyard.sweeps.grid import Point
 
 

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainyard.data.locks import locked
-from trainyard.rundir import read_json, write_json, write_text
+from trainyard.config.schema import SweepConfig
+from trainyard.files import locked, read_json, write_json, write_text
 from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
-from trainyard.schema import SweepConfig
 from trainyard.sweeps.grid import Point
 
 Row = dict[str, Any]
 
+
 ENDED = ("finished", "failed", "pruned")
 """States of points that the same command leaves alone."""
+
 
 _COPIED = ("exit_code", "step", "max_steps", "tokens_seen", "seconds")
 """From a run's status.json to its row."""

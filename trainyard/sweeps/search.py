@@ -8,13 +8,16 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from trainyard.config import Axis, ConfigError, Interval, key_of
+from trainyard.config.axes import Axis, Interval
+from trainyard.config.overrides import key_of
+from trainyard.errors import ConfigError
 from trainyard.sweeps import grid
-from trainyard.sweeps.grid import Point, Request
+from trainyard.sweeps.grid import Point, SweepRequest
 from trainyard.sweeps.results import Row
 
 PATIENCE = 4
 """Points that are finished before one can fall behind."""
+
 
 REPEATS = 50
 """Points in a row that there have been already, after which there are no others."""
@@ -26,7 +29,7 @@ class Search:
     A point falls behind, and is given up, when its best metric at a step is worse than the median of those before.
     """
 
-    def __init__(self, request: Request, earlier: list[Row]):
+    def __init__(self, request: SweepRequest, earlier: list[Row]):
         """`earlier`: what an earlier command of this sweep has left, from which it goes on; see Results.measured.
 
         Raises:

@@ -11,23 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from trainyard.config import ConfigError, compose
-from trainyard.devices import Devices
-from trainyard.resume import is_finished
-from trainyard.rundir import RunDir
-from trainyard.schema import Config
-from trainyard.signals import StopSignals
-from trainyard.supervisor import FAILED, FINISHED, STOPPED, refuse, say
-from trainyard.sweeps.grid import Grid, Point, Request
+from trainyard.checks.resume import is_finished
+from trainyard.config.compose import compose
+from trainyard.config.schema import Config
+from trainyard.control.report import refuse, say
+from trainyard.control.supervisor import FAILED, FINISHED, STOPPED
+from trainyard.errors import ConfigError
+from trainyard.machine.devices import Devices
+from trainyard.machine.signals import StopSignals
+from trainyard.rundir.directory import RunDir
+from trainyard.sweeps.grid import Grid, Point, SweepRequest
 from trainyard.sweeps.pool import Pool, command, slots
 from trainyard.sweeps.results import ENDED, Results
 
 POLL_S = 0.2
+
+
 WRITE_S = 5.0
 """Seconds between two states of results.csv while nothing ends."""
 
+
 Check = Callable[[Config, Sequence[str]], list[str]]
-"""What is wrong with a point, as trainyard.controller sees it."""
+"""What is wrong with a point, as trainyard.commands.train sees it."""
+
 
 STATES = {FINISHED: "finished", STOPPED: "preempted", -signal.SIGTERM: "preempted"}
 """By exit code; any other is a failure. A signal that comes before the command has a handler ends it by itself."""
@@ -51,7 +57,7 @@ class Sweep:
     """Holds the sweep's directory and keeps its results true."""
 
     stage: str
-    request: Request
+    request: SweepRequest
     devices: Devices
     stop: StopSignals
 

@@ -45,7 +45,7 @@ FAULTS: dict[str, Any] = {
 
 
 def patch(kind: str, rank: int, steps: str, happens: Callable[[], bool]) -> Callable[[ModuleType], None]:
-    """What to do with trainyard.trainer once it is imported.
+    """What to do with trainyard.training.trainer once it is imported.
 
     idle-optimizer: AdamW does nothing in these steps, on any rank. nan-weights: a weight of a rank becomes NaN once the
     first of these steps is done. bad-batch: what a rank sees in these steps spikes whenever it is seen again.

@@ -256,15 +256,15 @@ PATCHES = {
 
 
 def inject(kind: str, number: str, steps: str) -> None:
-    module = "trainyard.trainer"
+    module = "trainyard.training.trainer"
     if kind.startswith("tracker-"):
-        module, patch = "trainyard.tracking", break_tracker(kind, steps)
+        module, patch = "trainyard.tracking.callback", break_tracker(kind, steps)
     elif kind == "kill-at-write":
         return kill_at_write(int(number), int(steps))
     elif kind == "record":
         patch = record
     elif kind in PATCHES:
-        module = "trainyard.saving" if kind == "kill-in-write" else module
+        module = "trainyard.checkpoint.save" if kind == "kill-in-write" else module
         patch = PATCHES[kind](int(number), int(steps))
     elif kind in bad_numbers.FAULTS:
         patch = bad_numbers.patch(kind, int(number), steps, happens)

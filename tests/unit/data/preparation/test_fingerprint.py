@@ -1,0 +1,94 @@
+"""What is in the fingerprint by which prepared data is found again, and what is not."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainyard.config.schema import DataConfig, SourceConfig
+from trainyard.data.preparation import fingerprint, prepare
+from trainyard.data.sequences import plans
+from unit.preparing import request_for, run
+
+
+def test_what_does_not_change_a_token_is_not_in_the_fingerprint(tmp_path: Path, corpus_file: Path) -> None:
+    prepared = run(request_for(tmp_path / "out", corpus_file))
+    os.utime(corpus_file, (1, 1))
+    assert prepare.find(request_for(tmp_path / "out", corpus_file)) == prepared
+    moved = corpus_file.rename(tmp_path / "elsewhere.jsonl")
+    assert prepare.find(request_for(tmp_path / "out", moved)) == prepared
+
+
+def test_changed_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path, corpus_file: Path) -> None:
+    run(request_for(tmp_path / "out", corpus_file))
+    before = corpus_file.stat()
+    text = corpus_file.read_text()
+    corpus_file.write_text(text.replace("the", "teh"))
+    os.utime(corpus_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert corpus_file.stat().st_size == before.st_size
+    assert prepare.find(request_for(tmp_path / "out", corpus_file)) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"format": "text", "document": "line"}, {"format": "text", "document": "file"}),
+        ({"format": "jsonl", "columns": ["a"]}, {"format": "jsonl", "columns": ["b"]}),
+        ({"format": "text"}, {"format": "jsonl"}),
+    ],
+    ids=str,
+)
+def test_how_a_source_is_read_is_in_the_fingerprint(tmp_path: Path, before: Any, after: Any) -> None:
+    file = tmp_path / "rows"
+    file.write_text('{"a": "x", "b": "y"}\n')
+
+    def digest(settings: Any) -> str:
+        data = DataConfig(sources=[SourceConfig(path=str(file), **settings)])
+        return fingerprint.sources_digest("pretrain", data, tmp_path / "digests.json")
+
+    assert digest(before) != digest(after)
+    assert digest(before) == digest(before | {"split": "test"})  # which only the hub has
+
+
+def test_files_of_a_dataset_are_told_apart_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a-test.parquet").write_bytes(b"x")
+    data = DataConfig(sources=[SourceConfig(path=str(tmp_path), format="hub")])
+    before = fingerprint.sources_digest("pretrain", data, tmp_path.parent / "digests.json")
+    (tmp_path / "a-test.parquet").rename(tmp_path / "a-train.parquet")
+    assert fingerprint.sources_digest("pretrain", data, tmp_path.parent / "digests.json") != before
+
+
+def test_of_a_tokenizers_config_only_what_decides_ids_counts(tmp_path: Path) -> None:
+    def name(stage: str, **settings: Any) -> str:
+        file = tmp_path / "tokenizer_config.json"
+        file.write_text(json.dumps(settings))
+        return fingerprint.store_name(stage, "", [file])
+
+    assert name("pretrain", model_max_length=1, chat_template="a") == name("pretrain", chat_template="b")
+    assert name("sft", chat_template="a") != name("sft", chat_template="b")
+    assert name("pretrain", add_prefix_space=True) != name("pretrain")
+
+
+def test_the_plan_of_a_mixture_depends_on_shares_and_seed(tmp_path: Path, corpus_file: Path) -> None:
+    def place(seed: int, **shares: float) -> Path:
+        data = DataConfig(sources=[SourceConfig(path=str(corpus_file), format="jsonl", **shares)])
+        return plans.directory(tmp_path, data, seed)
+
+    assert place(1) == place(2)
+    assert len({place(1), place(1, epochs=2.0), place(1, weight=1.0), place(2, epochs=2.0)}) == 4
+
+
+def test_a_corpus_is_hashed_once(tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_for(tmp_path / "out", corpus_file)
+    run(request)
+    opened: list[Path] = []
+    inner = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *args, **kw: (opened.append(self), inner(self, *args, **kw))[1])
+    cache = tmp_path / "out" / "prepared" / "digests.json"
+    fingerprint.sources_digest("pretrain", request.data, cache)
+    assert corpus_file not in opened
+    cache.unlink()
+    fingerprint.sources_digest("pretrain", request.data, cache)
+    assert corpus_file in opened

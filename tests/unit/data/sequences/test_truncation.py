@@ -1,0 +1,105 @@
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.data.test_store import make_store
+
+from trainyard.data.batches.dataset import TokenDataset
+from trainyard.data.conversations.answers import NOWHERE
+from trainyard.data.sequences.packing import PACKINGS
+from trainyard.data.sequences.truncation import Fitted, _parts, fit
+
+CUTS = [10, 40, 70]
+"""Exchanges of a conversation of 100 tokens; the first ten are the system message."""
+
+
+@pytest.mark.parametrize(
+    ("truncation", "block", "kept"),
+    [
+        ("back", 75, [(0, 0, 70)]),
+        ("back", 69, [(0, 0, 40)]),
+        ("back", 39, []),
+        ("front", 75, [(10, 40, 100)]),
+        ("front", 69, [(10, 70, 100)]),
+        ("front", 39, []),
+        ("answer", 33, [(0, 0, 33)]),
+        ("drop", 99, []),
+        ("split", 75, [(0, 0, 70), (10, 70, 100)]),
+        ("split", 69, [(0, 0, 40), (10, 40, 70), (10, 70, 100)]),
+        ("split", 70, [(0, 0, 70), (10, 70, 100)]),
+        ("split", 30, [(0, 0, 30), (10, 30, 40), (10, 40, 60), (10, 60, 70), (10, 70, 90), (10, 90, 100)]),
+    ],
+)
+def test_whole_exchanges_are_kept(truncation: str, block: int, kept: list[tuple[int, int, int]]) -> None:
+    assert _parts(CUTS, 100, block, truncation) == kept
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 20), st.integers(2, 80), st.booleans())
+def test_a_divided_conversation_loses_nothing(sizes: list[int], lead: int, block: int, unknown: bool) -> None:
+    """Every token is predicted in just one part, but the first of an exchange, and no part is longer than a block."""
+    exchanges = list(accumulate(sizes, initial=lead))
+    length = exchanges.pop()
+    cuts = [NOWHERE if unknown else lead, *exchanges[1:]]
+    parts = _parts(cuts, length, block, "split")
+    assert all(head + stop - start <= block for head, start, stop in parts)
+    predicted = [token for head, start, stop in parts for token in range(start if head else start + 1, stop)]
+    assert len(set(predicted)) == len(predicted)
+    assert set(range(length)) - set(predicted) <= {0, *cuts[1:]}
+
+
+def test_nothing_is_cut_from_the_front_where_the_system_message_has_no_end_of_its_own() -> None:
+    assert _parts([NOWHERE, 40, 70], 100, 75, "front") == []
+    assert _parts([NOWHERE, 40, 70], 100, 75, "back") == [(0, 0, 70)]
+    assert _parts([NOWHERE, 40, 70], 100, 75, "split") == [(0, 0, 70), (0, 70, 100)]
+
+
+def fitted(tmp_path: Path, truncation: str, block_size: int) -> tuple[Fitted, list[list[int]], list[list[bool]]]:
+    """Two conversations: one of 4 tokens, one of a system message (90, 91) and three exchanges of 3 tokens."""
+    documents = [[1, 2, 3, 4], [90, 91, 10, 11, 12, 20, 21, 22, 30, 31, 32]]
+    masks = [[0, 0, 1, 1], [0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1]]
+    store = make_store(tmp_path, documents, masks=masks, cuts=[[0], [2, 5, 8]])
+    made = fit(store, np.arange(2), block_size, truncation)
+    plan = made.expand(
+        PACKINGS["padded"](np.arange(len(made.starts)), made.lengths + made.leads, block_size, keep_tail=True)
+    )
+    assert (plan.cut, plan.dropped) == (made.cut, made.dropped)
+    items = [TokenDataset(store, plan)[index] for index in range(len(plan))]
+    assert all(item["segments"].tolist() == [len(item["input_ids"])] for item in items)  # a lead is no segment
+    return made, [item["input_ids"].tolist() for item in items], [item["learned"].tolist() for item in items]
+
+
+@pytest.mark.parametrize(
+    ("truncation", "wanted", "counts"),
+    [
+        ("back", [90, 91, 10, 11, 12, 20, 21, 22], (1, 0)),
+        ("front", [90, 91, 20, 21, 22, 30, 31, 32], (1, 0)),
+        ("answer", [90, 91, 10, 11, 12, 20, 21, 22, 30], (1, 0)),
+        ("drop", None, (0, 1)),
+        ("split", [90, 91, 10, 11, 12, 20, 21, 22], (1, 0)),
+    ],
+)
+def test_what_is_left_of_a_long_conversation(
+    tmp_path: Path, truncation: str, wanted: list[int] | None, counts: tuple[int, int]
+) -> None:
+    made, ids, learned = fitted(tmp_path, truncation, 9)
+    rest = [[90, 91, 30, 31, 32]] if truncation == "split" else []
+    assert ids == [[1, 2, 3, 4], *([wanted] if wanted else []), *rest]
+    assert (made.cut, made.dropped) == counts
+    assert learned[0] == [False, False, True, True]
+    if wanted:
+        assert learned[1] == [token in (12, 22, 32) for token in wanted]
+
+
+def test_a_conversation_is_never_kept_without_a_learned_token(tmp_path: Path) -> None:
+    made, ids, _ = fitted(tmp_path, "answer", 4)  # its first four tokens are a system message and a question
+    assert ids == [[1, 2, 3, 4]]
+    assert (made.cut, made.dropped) == (0, 1)
+
+
+def test_one_that_fits_is_not_cut(tmp_path: Path) -> None:
+    made, ids, _ = fitted(tmp_path, "back", 11)
+    assert len(ids[1]) == 11
+    assert (made.cut, made.dropped) == (0, 0)

@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import torch
+
+from trainyard.rundir.metrics import MetricsFile, read_metrics
+from trainyard.tracking.swanlab import chart_name
+from trainyard.training.callbacks.devices import DeviceMonitor, of_all_ranks
+from trainyard.training.callbacks.speed import device_peak
+
+
+def test_one_line_per_step_even_when_a_step_is_logged_twice(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl", None)
+    metrics.write(0, {"eval_loss": 9.0})
+    metrics.write(5, {"loss": 2.0})
+    metrics.write(5, {"eval_loss": 2.5})
+    metrics.write(10, {"loss": 1.0})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"step": 0, "eval_loss": 9.0},
+        {"step": 5, "loss": 2.0, "eval_loss": 2.5},
+        {"step": 10, "loss": 1.0},
+    ]
+
+
+def test_a_resumed_run_drops_what_it_will_do_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    first = MetricsFile(path, None)
+    for step in (5, 10, 15):
+        first.write(step, {"loss": float(step)})
+    path.write_text(path.read_text() + '{"step": 20, "lo')  # cut off by a kill
+    resumed = MetricsFile(path, 10)
+    assert [row["step"] for row in resumed.history] == [5, 10]
+    resumed.write(10, {"eval_loss": 1.0})
+    resumed.write(15, {"loss": 0.5})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [5, 10, 15]
+    assert read_metrics(path)[1] == {"step": 10, "loss": 10.0, "eval_loss": 1.0}
+    assert MetricsFile(path, None).history == []
+
+
+def test_a_line_may_hold_what_text_takes_for_the_end_of_one(tmp_path: Path) -> None:
+    rows = [{"step": 0, "response": "one\u2028two\x85three"}, {"step": 5, "response": "\u2029"}]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "samples.jsonl").write_text(lines + '{"step": 10, "resp', encoding="utf-8")
+    assert read_metrics(tmp_path / "samples.jsonl") == rows
+
+
+def test_peaks_are_told_by_the_most_specific_name() -> None:
+    assert device_peak("NVIDIA H100 PCIe") == 756e12
+    assert device_peak("NVIDIA H100 80GB HBM3") == 989e12
+    assert device_peak("Quadro K620") is None
+
+
+def test_what_the_driver_does_not_tell_is_left_out() -> None:
+    read = DeviceMonitor().read()
+    assert 0 < read["memory_gib"] < 1000
+    told = of_all_ranks({**read, "cpu_percent": 12.3456, "gpu_watts": float("nan")}, torch.device("cpu"))
+    assert told["cpu_percent"] == [12.346] and "memory_gib" in told and "gpu_watts" not in told
+
+
+def test_metrics_are_grouped_as_people_read_them() -> None:
+    names = ("loss", "eval_perplexity", "mfu", "memory_gib", "something_new")
+    assert [chart_name(name) for name in names] == [
+        "train/loss",
+        "eval/perplexity",
+        "speed/mfu",
+        "memory/memory_gib",
+        "train/something_new",
+    ]

@@ -1,0 +1,116 @@
+"""Loading a checkpoint that another number of ranks wrote, under another ZeRO stage, or with other settings."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import xxhash
+from torch.optim import Adam, AdamW, Optimizer
+from transformers.trainer_pt_utils import safe_globals
+
+from trainyard.checkpoint import manifest
+from trainyard.checkpoint.convert import LATEST, MOMENTS, WEIGHTS
+from trainyard.data.batches.loader import BatchLayout
+from trainyard.files import read_json
+
+Settings = list[dict[str, Any]]
+"""Of an optimizer: for each of its groups, everything but the parameters."""
+
+
+def is_universal(found: Path) -> bool:
+    """Is it one that trainyard.checkpoint.convert made?"""
+    return (found / LATEST).is_file()
+
+
+def settings_of(optimizer: Any) -> Settings:
+    """Of a new optimizer, with its first learning rate as initial_lr."""
+    changing = ("params", "lr", "step")
+    return [{key: value for key, value in group.items() if key not in changing} for group in optimizer.param_groups]
+
+
+def apply_settings(optimizer: Any, scheduler: Any, settings: Settings) -> None:
+    """Learning rate, weight decay and the like as this command has them, for a checkpoint brings those of its own run.
+
+    Where nothing was changed, nothing changes.
+    """
+    for group, wanted in zip(optimizer.param_groups, settings, strict=True):
+        group.update(wanted)
+    schedule = getattr(scheduler, "scheduler", scheduler)  # without Accelerate's wrapper
+    if not hasattr(schedule, "lr_lambdas"):
+        return
+    schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+    factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+    schedule._last_lr = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+    for group, rate in zip(optimizer.param_groups, schedule._last_lr, strict=True):
+        group["lr"] = rate
+
+
+def load_states(found: Path, model: torch.nn.Module, optimizer: Any) -> None:
+    """Weights, moments and learning rate, for ranks that each hold all of them, as under DDP."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    common = _read(_states(found) / "optimizer_state.pt")
+    for group in optimizer.param_groups:
+        group["lr"] = common["param_groups"][0]["lr"]
+        for parameter in group["params"]:
+            place = _states(found) / names[parameter]
+            parameter.data.copy_(_read(place / f"{WEIGHTS}.pt")["param"])
+            moments = {key: _read(place / f"{key}.pt")["param"].to(parameter.device) for key in MOMENTS}
+            optimizer.state[parameter] = {"step": _read(place / "step.pt"), **moments}
+
+
+def load_buffers(found: Path, model: torch.nn.Module) -> None:
+    buffers = dict(model.named_buffers())
+    for name, saved in _read(_states(found).with_name("mp_rank_00_model_states.pt"))["module"].items():
+        buffers[name].copy_(saved)
+
+
+def set_step_counters(adam: Optimizer) -> None:
+    """Steps as this Adam counts them. PyTorch's does in a tensor, beside the parameter where a kernel reads it."""
+    on_device = any(group.get("fused") or group.get("capturable") for group in adam.param_groups)
+    for parameter, state in adam.state.items():
+        step = float(state["step"])
+        tensor = torch.tensor(step, device=parameter.device if on_device else None)
+        state["step"] = tensor if isinstance(adam, Adam | AdamW) else int(step)
+
+
+def restore_randomness(found: Path, split: BatchLayout, *, seed: int, step: int) -> None:
+    """Goes on with the random state of the rank of this number; a new rank begins from seed, rank and step."""
+    alone = written_by(found) == 1 and split.rank == 0
+    file = found / ("rng_state.pth" if alone else f"rng_state_{split.rank}.pth")
+    if not file.is_file():
+        transformers.set_seed(xxhash.xxh3_64_intdigest(f"{seed} {split.rank} {step}".encode()) % 2**32)
+        return
+    with safe_globals():
+        states = _read(file)
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.random.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and "cuda" in states:
+        of_devices = states["cuda"] if isinstance(states["cuda"], list) else [states["cuda"]]
+        torch.cuda.set_rng_state(of_devices[int(os.environ["LOCAL_RANK"]) % len(of_devices)])
+
+
+def written_by(found: Path) -> int | None:
+    """The number of ranks that wrote a checkpoint."""
+    ranks: int | None = read_json(found / manifest.MANIFEST).get("world_size")
+    return ranks
+
+
+def _states(found: Path) -> Path:
+    return found / (found / LATEST).read_text() / "zero"
+
+
+def _innermost(optimizer: Any) -> Optimizer:
+    """The optimizer within the wrappers of Accelerate and DeepSpeed."""
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    assert isinstance(optimizer, Optimizer)
+    return optimizer
+
+
+def _read(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)

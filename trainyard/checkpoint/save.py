@@ -1,0 +1,152 @@
+"""A save from the first byte to the manifest: room for it, what becomes of one that fails, how long it takes."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as dist
+import transformers
+
+from trainyard import __version__
+from trainyard.checkpoint import directory as checkpoint_directory
+from trainyard.checkpoint import layout as checkpoint_layout
+from trainyard.checkpoint import manifest
+from trainyard.checkpoint.writer import BackgroundWriter
+from trainyard.data.batches.loader import BatchLayout
+from trainyard.errors import FinalError
+from trainyard.files import read_json, write_json
+from trainyard.rundir.rank import Rank
+
+WRITTEN = "written_{}.json"
+"""In a checkpoint to be: what a rank has written, once all of it is on the disk."""
+
+
+POLL_S = 0.02
+
+
+@dataclass
+class Saver:
+    """Makes checkpoints of what the Trainer and DeepSpeed write, while the training goes on.
+
+    Attributes:
+        stall_s: for how long the last save held the training up; None before the first.
+    """
+
+    directory: Path
+    worker: Rank
+    split: BatchLayout
+    keep: int | None
+    """Checkpoints that stay; None: all."""
+    trainable: int
+    """Parameters, by which the room for the first checkpoint is estimated."""
+    grace_period_s: float
+    layout: dict[str, Any] | None
+    """See trainyard.checkpoint.layout.layout."""
+    in_background: bool = True
+    stall_s: float | None = None
+    _target: Path | None = None
+    _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+
+    @contextmanager
+    def saving(self, step: int, best: Callable[[], str | None]) -> Iterator[Path]:
+        """Yields the directory to write to, on every rank; later it is a checkpoint, and older ones may go.
+
+        Args:
+            best: the checkpoint of the best evaluation, which is never deleted; asked once all is serialized.
+
+        Raises:
+            FinalError: the disk is full. What was written is deleted, and the last checkpoint is untouched.
+        """
+        started = time.monotonic()
+        target = self.directory / f"checkpoint-{step}"
+        self.worker.note(now=True, phase="saving a checkpoint")
+        self.wait()
+        self._target = target
+        needed = checkpoint_directory.required_bytes(self.directory, self.trainable)
+        if self.worker.is_first:
+            checkpoint_directory.discard(target)  # what a save that was cut off, or a damaged one, left at this step
+            self._require_space(needed)
+        dist.barrier()
+        with self._explained(), self._writer.catching(target):
+            yield target
+        dist.barrier()
+        protect = [Path(path) for path in [best()] if path]
+        self._writer.then(lambda: self._note_written(target))
+        if self.worker.is_first:
+            self._writer.then(lambda: self._finish(target, step, protect, started))
+        if not self.in_background or psutil.virtual_memory().available < 2 * needed:
+            self.wait()
+            dist.barrier()
+        self.stall_s = time.monotonic() - started
+
+    def wait(self) -> None:
+        """Until the last save is a checkpoint; raises what has gone wrong with it."""
+        with self._explained():
+            self._writer.wait()
+
+    def check(self) -> None:
+        """Raises what has gone wrong with the last save, as far as it is known."""
+        with self._explained():
+            self._writer.check()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A save that fails for want of room says so, and gives back what it took."""
+        try:
+            yield
+        except (OSError, RuntimeError):  # PyTorch has no error of its own for a full disk
+            try:
+                self._require_space(checkpoint_directory.required_bytes(self.directory, self.trainable))
+                raise
+            finally:
+                if self._target and manifest.unfinished(self._target):
+                    shutil.rmtree(self._target, ignore_errors=True)
+
+    def _require_space(self, needed: int) -> None:
+        if problem := checkpoint_directory.lack_of_space(self.directory, needed):
+            raise FinalError(problem)
+
+    def _note_written(self, target: Path) -> None:
+        entries = {str(file.relative_to(target)): entry for file, entry in self._writer.entries.items()}
+        write_json(target / WRITTEN.format(self.split.rank), entries)
+
+    def _finish(self, target: Path, step: int, protect: list[Path], started: float) -> None:
+        """Once every rank has written its files, this is a checkpoint."""
+        markers = [target / WRITTEN.format(rank) for rank in range(self.split.world_size)]
+        while not all(marker.exists() for marker in markers):
+            time.sleep(POLL_S)
+        written = {name: entry for marker in markers for name, entry in read_json(marker).items()}
+        for marker in markers:
+            marker.unlink()
+        versions = {"trainyard": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
+        manifest.write_manifest(
+            target,
+            written,
+            step=step,
+            samples_seen=step * self.split.global_batch,
+            world_size=self.split.world_size,
+            zero_stage=self.layout["stage"] if self.layout else 0,
+            layout=self.layout,
+            versions=versions,
+        )
+        checkpoint_directory.rotate(self.directory, self.keep, protect)
+        seconds = time.monotonic() - started
+        self.worker.say(f"step {step}: checkpoint saved in {seconds:.1f} s")
+        if seconds > self.grace_period_s / 2:
+            self.worker.say(
+                f"launch.grace_period_s={self.grace_period_s:g}: that may not be enough for a save in a preemption. "
+                f"Allow {2 * seconds:.0f} s or more, if the scheduler does"
+            )
+
+
+def write_names(target: Path, model: torch.nn.Module, optimizer: Any) -> None:
+    """The names of the parameters in the optimizer's order, by which another world size or ZeRO stage finds them."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    write_json(target / checkpoint_layout.PARAMETERS, {"names": ordered})

@@ -1,0 +1,124 @@
+"""Numbers, and what is near to one, outside of their range: a part of trainyard.checks.request."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from trainyard.config.schema import ARCHITECTURE, Config, DataConfig, PeftConfig, SourceConfig, TrainerConfig
+from trainyard.data.conversations import formats
+from trainyard.data.sources import files
+from trainyard.data.tokenization import added_tokens
+
+
+def number_problems(config: Config) -> Iterator[str]:
+    yield from _at_least_one(config)
+    if not 0 <= config.tracking.samples <= 1000:
+        yield f"tracking.samples={config.tracking.samples}: must be from 0 to 1000"
+    if not 0 <= config.run.seed < 2**32:
+        yield f"run.seed={config.run.seed}: must be at least 0 and below 2^32"
+    yield from _trainer(config.trainer)
+    yield from _data(config.data)
+    yield from _peft(config.peft)
+    try:
+        added_tokens.parse(config.tokenizer.add_tokens)
+    except ValueError as error:
+        yield f"tokenizer.add_tokens: {error}"
+    if config.tokenizer.vocab_size < 300:
+        yield f"tokenizer.vocab_size={config.tokenizer.vocab_size}: must be at least 300, for 256 bytes and some merges"
+
+
+def _at_least_one(config: Config) -> Iterator[str]:
+    trainer = config.trainer
+    values: dict[str, Any] = {
+        "trainer.per_device_train_batch_size": trainer.per_device_train_batch_size,
+        "trainer.per_device_eval_batch_size": trainer.per_device_eval_batch_size,
+        "trainer.global_batch_size": trainer.global_batch_size,
+        "trainer.gradient_accumulation_steps": trainer.gradient_accumulation_steps,
+        "trainer.save_total_limit": trainer.save_total_limit,
+        "trainer.early_stopping_patience": trainer.early_stopping_patience,
+        "trainer.max_bad_steps": trainer.max_bad_steps,
+        "launch.num_devices": config.launch.num_devices,
+        "tracking.sample_tokens": config.tracking.sample_tokens,
+        **{f"model.{name}": getattr(config.model, name) for name in ARCHITECTURE if name != "tie_word_embeddings"},
+    }
+    for name, value in values.items():
+        if value is not None and value < 1:
+            yield f"{name}={value}: must be at least 1"
+
+
+def _trainer(trainer: TrainerConfig) -> Iterator[str]:
+    extra = vars(trainer)
+    if (extra.get("warmup_steps") or 0) < 0:
+        yield f"trainer.warmup_steps={extra['warmup_steps']:g}: must not be negative"
+    if extra.get("dataloader_prefetch_factor") and not trainer.dataloader_num_workers:
+        yield (
+            f"trainer.dataloader_prefetch_factor={extra['dataloader_prefetch_factor']}: "
+            f"only data workers read ahead; set trainer.dataloader_num_workers=1 or more"
+        )
+    if trainer.lr_scheduler_type == "cosine_with_min_lr" and not extra.get("lr_scheduler_kwargs"):
+        yield (
+            "trainer.lr_scheduler_type=cosine_with_min_lr: needs its end, "
+            "as trainer.lr_scheduler_kwargs={min_lr_rate: 0.1}"
+        )
+    if trainer.learning_rate <= 0:
+        yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
+    if not 0 < trainer.spike_deviations < math.inf:
+        yield f"trainer.spike_deviations={trainer.spike_deviations}: must be above 0; 6 passes over ordinary noise"
+    if not 10 <= trainer.spike_window <= 100_000:
+        yield f"trainer.spike_window={trainer.spike_window}: must be from 10 to 100,000 steps, for a mean to mean much"
+    if trainer.max_steps <= 0 and trainer.num_train_epochs <= 0:
+        yield f"trainer.num_train_epochs={trainer.num_train_epochs}: must be above 0, or set trainer.max_steps"
+    for name in ("logging_steps", "save_steps", "eval_steps"):
+        value = getattr(trainer, name)
+        if value is not None and (value <= 0 or (value > 1 and value != int(value))):
+            yield f"trainer.{name}={value}: must be a whole number of steps, or a share of the run between 0 and 1"
+
+
+def _peft(peft: PeftConfig) -> Iterator[str]:
+    if peft.r < 1 or not 0 <= peft.dropout < 1:
+        yield f"peft.r={peft.r}, peft.dropout={peft.dropout}: r from 1, dropout from 0 to below 1"
+    targets = peft.target_modules
+    named = targets if isinstance(targets, list) else [targets]
+    if peft.method and not (named and all(isinstance(name, str) and name for name in named)):
+        yield f"peft.target_modules={targets}: must be names of layers, as [q_proj, v_proj], a regex, or all-linear"
+
+
+def _data(data: DataConfig) -> Iterator[str]:
+    if data.block_size < 2:
+        yield f"data.block_size={data.block_size}: must be at least 2 tokens, for one to predict"
+    if not 0 <= data.eval_fraction < 1:
+        yield f"data.eval_fraction={data.eval_fraction}: must be at least 0 and below 1"
+    if not 0 <= data.max_rejected < 1:
+        yield f"data.max_rejected={data.max_rejected}: a share of the documents, at least 0 and below 1"
+    if not 0 < data.max_document_mb <= 1e6:
+        yield f"data.max_document_mb={data.max_document_mb}: must be above 0, and a million at most"
+    if data.chat_template is not None and "{" not in data.chat_template:
+        yield f"data.chat_template={data.chat_template}: must be chatml, plain or a file with a Jinja template"
+    yield from _shares(data)
+
+
+def _shares(data: DataConfig) -> Iterator[str]:
+    unset = [number for number, source in enumerate(data.sources) if source.weight is None]
+    if unset and len(unset) < len(data.sources):
+        yield f"data.sources[{unset[0]}].weight: is not set and others are; give every source a weight, or none"
+    for number, source in enumerate(data.sources):
+        for name, value in (("weight", source.weight), ("epochs", source.epochs)):
+            if value is not None and not 0 < value <= 1e4:
+                yield (
+                    f"data.sources[{number}].{name}={value}: must be above 0, and 10,000 at most; "
+                    f"take out a source that is not wanted"
+                )
+        yield from _columns(number, source)
+
+
+def _columns(number: int, source: SourceConfig) -> Iterator[str]:
+    place, given = f"data.sources[{number}].columns", source.columns
+    if given is None:
+        return
+    if source.format == "text":
+        yield f"{place}={given}: text has no columns; leave it out"
+    elif source.format in files.FORMATS and not (isinstance(given, list) and len(given) == 1):
+        yield f"{place}={given}: must be a list of one column, the one that holds the text, as [text]"
+    known = formats.COLUMNS.get(source.format)
+    if known and (not isinstance(given, dict) or not given.keys() <= set(known)):
+        yield f"{place}={given}: must give columns of {source.format} other names, as {{{known[0]}: question}}"

@@ -1,0 +1,205 @@
+"""From where a run goes on, and whether it may: its newest whole checkpoint, under the settings it was begun with."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainyard.checkpoint import directory, layout
+from trainyard.checkpoint import manifest as checkpoint_manifest
+from trainyard.config.overrides import is_open
+from trainyard.config.saved import flat, load
+from trainyard.config.schema import Config
+from trainyard.config.secrets import redact
+from trainyard.files import read_json
+from trainyard.rundir.directory import RunDir
+
+EXACT = (
+    "run.seed",
+    "model",
+    "tokenizer",
+    "data",
+    "peft",
+    "trainer.global_batch_size",
+    "trainer.learning_rate",
+    "trainer.lr_scheduler",
+    "trainer.warmup",
+    "trainer.weight_decay",
+    "trainer.adam",
+    "trainer.optim",
+    "trainer.max_grad_norm",
+    "trainer.label_smoothing_factor",
+    "trainer.neftune_noise_alpha",
+    "trainer.average_tokens_across_devices",
+    "trainer.bf16",
+    "trainer.fp16",
+    "trainer.tf32",
+)
+"""Settings, by the start of their names, that a resumed run must keep to be the run that it was."""
+
+
+NOT_EXACT = (
+    "data.prepared",
+    "data.on_error",
+    "data.max_rejected",
+    "trainer.bf16_full_eval",
+    "trainer.fp16_full_eval",
+)
+"""Settings under EXACT that change nothing that is learned; which bytes were prepared is compared by themselves."""
+
+
+OTHERWISE = "Resume as it was, take another run.name, or start over with run.resume=never"
+
+
+class Change(NamedTuple):
+    """A setting under EXACT that is not what it was."""
+
+    name: str
+    old: Any
+    new: Any
+
+    @property
+    def problem(self) -> str:
+        change = f"{self.name}: the run has {self.old}, this command {self.new}"
+        return f"{change}. Resume with the old value, {_or_else(self.name)}"
+
+
+def _or_else(name: str) -> str:
+    return f"allow it by run.allow_changes=[{name}], take another run.name, or start over with run.resume=never"
+
+
+def is_finished(config: Config, run: RunDir) -> bool:
+    """Has this very run ended? A finished run with a longer schedule goes on."""
+    if config.run.resume != "auto" or run.read_status().get("state") != "finished" or not run.model.is_dir():
+        return False
+    before = load(run.config).trainer
+    return (before.max_steps, before.num_train_epochs) == (config.trainer.max_steps, config.trainer.num_train_epochs)
+
+
+def begun_from(config: Config, run: RunDir) -> Path | None:
+    """The checkpoint directory named by run.resume, as long as the run has no whole checkpoint of its own."""
+    if config.run.resume in ("auto", "never") or directory.newest_whole(run.checkpoints) is not None:
+        return None
+    return Path(config.run.resume).expanduser().absolute()
+
+
+def problems(config: Config, run: RunDir) -> list[str]:
+    """Why this command cannot go on with what lies in the run directory; empty when it can, or has nothing to."""
+    named = begun_from(config, run)
+    if named is not None:
+        reason = "" if directory.step_of(named) is not None else "its name is not checkpoint-<step>"
+        reason = reason or checkpoint_manifest.verify(named) or ""
+        if reason:
+            return [f"run.resume={config.run.resume}: {reason}. Name the directory of a whole checkpoint"]
+        return inconvertible(config, named)
+    newest = directory.newest_whole(run.checkpoints)
+    if config.run.resume == "never" or newest is None or not run.config.is_file():
+        return []
+    return [*drift(load(run.config), config), *inconvertible(config, newest)]
+
+
+def drift(before: Config, now: Config) -> list[str]:
+    """One message for every setting that differs and may not, old and new."""
+    return [change.problem for change in changes(before, now) if not is_allowed(change.name, now)]
+
+
+def allowed(config: Config, run: RunDir) -> list[Change]:
+    """What differs from the run's last command, and may."""
+    return changes(load(run.config), config) if run.config.is_file() else []
+
+
+def changes(before: Config, now: Config) -> list[Change]:
+    """Every setting under EXACT that differs."""
+    old, new = (flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
+    derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
+    passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
+    names = [name for name in {**old, **new} if name.startswith(EXACT) and name not in passed_over]
+    return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+
+
+def is_allowed(name: str, config: Config) -> bool:
+    """Is a setting, or the section it lies in, in run.allow_changes?"""
+    return any(
+        name == given or name.startswith(f"{given}.") or (given in EXACT and name.startswith(given))
+        for given in config.run.allow_changes
+    )
+
+
+def unknown_names(config: Config) -> Iterator[str]:
+    """One message for every name in run.allow_changes that is no setting."""
+    settings = list(flat(asdict(config)))
+    sections = {name.rpartition(".")[0] for name in settings}
+    known = [*settings, *sorted(sections - {""}), *EXACT]
+    for given in config.run.allow_changes:
+        if given not in known and not is_open(given):
+            near = difflib.get_close_matches(given, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else " --help lists the settings"
+            yield f"run.allow_changes=[{given}]: there is no setting {given}.{hint}"
+
+
+def changed_data(config: Config, run: RunDir) -> list[str]:
+    """After the preparation: is it another text, or another tokenizer, behind the same settings?"""
+    before = load(run.config) if run.config.is_file() else None
+    if before is None or before.data.prepared is None or before.tokenizer.path is None:
+        return []
+    (trained, old), (tokenizer, new) = (
+        (Path(str(each.tokenizer.path)), Path(str(each.data.prepared))) for each in (before, config)
+    )
+    if trained.name != tokenizer.name and not is_allowed("tokenizer.path", config):
+        change = "tokenizer.path: the changed text would have a tokenizer of its own"
+        return [f"{change}. Keep the run's, {trained}, {_or_else('tokenizer.path')}"]
+    if old.name != new.name and not is_allowed("data.sources", config):
+        change = "data.sources: the text has changed since the run's last checkpoint"
+        return [f"{change}. Restore it, {_or_else('data.sources')}"]
+    return []
+
+
+def keep_global_batch(config: Config, run: RunDir) -> None:
+    """A batch that was given per rank stays the run's on any number of ranks: what is accumulated follows."""
+    goes_on = directory.newest_whole(run.checkpoints) is not None and run.config.is_file()
+    if config.run.resume == "never" or not goes_on or is_allowed("trainer.global_batch_size", config):
+        return
+    total, trainer = load(run.config).trainer.global_batch_size or 1, config.trainer
+    unit = config.launch.ranks * (trainer.per_device_train_batch_size or 1)
+    if unit > 0:
+        trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
+
+
+def fits(config: Config, found: Path) -> bool:
+    """Can this command's ranks load a checkpoint as it is?"""
+    return layout.fits(found, layout.layout(config), config.launch.ranks)
+
+
+def inconvertible(config: Config, found: Path) -> list[str]:
+    """Why a checkpoint that does not fit cannot be made to."""
+    manifest = read_json(found / checkpoint_manifest.MANIFEST)
+    before, now = manifest.get("layout"), layout.layout(config)
+    if fits(config, found) or "layout" not in manifest:
+        return []
+    reasons = [*layout.obstacles(before), *layout.obstacles(now)]
+    optimizer = getattr(config.trainer, "optim", None) or "adamw_torch"
+    in_json = [divided is not None and divided["optimizer"] is not None for divided in (before, now)]
+    if not all(in_json) and optimizer not in ("adamw_torch", "adamw_torch_fused"):
+        reasons.append(f"the states of trainer.optim={optimizer} cannot be converted")
+    if (before or {}).get("scheduler") != (now or {}).get("scheduler"):
+        reasons.append('the "scheduler" in the JSON is another')
+    if before is None and (name := layout.renamed(found)):
+        reasons.append(f"transformers saves {name} of this architecture under another name")
+    change = f"{found.name} was written by {writers(found)}, this command has {described(config)}"
+    return [f"deepspeed.config, launch.num_devices: {change}, and {reason}. {OTHERWISE}" for reason in reasons]
+
+
+def writers(found: Path) -> str:
+    """`2 ranks under ZeRO-2`."""
+    manifest = read_json(found / checkpoint_manifest.MANIFEST)
+    return _ranks(manifest.get("world_size"), manifest.get("zero_stage"))
+
+
+def described(config: Config) -> str:
+    """`1 rank under DDP`."""
+    return _ranks(config.launch.ranks, (layout.layout(config) or {}).get("stage", 0))
+
+
+def _ranks(count: Any, stage: Any) -> str:
+    return f"{count} rank{'s' * (count != 1)} under {f'ZeRO-{stage}' if stage else 'DDP'}"

@@ -1,0 +1,129 @@
+"""Tokenizes the sources of a stage once, with a progress bar, and describes the result. The last line of standard
+output is one JSON object. The same command again finds what is there; a killed one goes on from its finished parts.
+"""
+
+import argparse
+import contextlib
+import gc
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from trainyard.config.schema import Config
+from trainyard.data.preparation import prepare
+from trainyard.data.preparation.processes import give_memory_back, helpers
+from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
+from trainyard.errors import DataError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard", metavar="I/N", help="do share I of N alone, on N nodes at once; the last to finish publishes"
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        help="processes on this machine (default: by the size and the cores, more for conversations than for text)",
+    )
+    parser.add_argument("--helper", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(config: Config, arguments: argparse.Namespace) -> int:
+    give_memory_back()
+    gc.set_threshold(100_000)  # rather than 700: conversations are many small objects, none of them in a cycle
+    request = data_request(config)
+    share = parse_share(arguments.shard)
+    if arguments.processes is not None and arguments.processes < 1:
+        raise DataError(f"--processes {arguments.processes}: must be at least 1")
+    if arguments.helper:
+        with contextlib.suppress(DataError):  # whoever is helped meets it too, and names it
+            prepare.prepare(request, _encoder(config.stage), lambda done, total: None, share=share, helping=True)
+        return 0
+    screen = Console(stderr=True, highlight=False, soft_wrap=True)
+    prepared = ready(request, screen, arguments.overrides, share=share, processes=arguments.processes)
+    if prepared is None:
+        screen.print(
+            f"share {arguments.shard} is done and others are not; whoever finishes the last publishes the store"
+        )
+        print(json.dumps({"prepared": None, "share": arguments.shard}))
+        return 0
+    summary = prepare.summarize(prepared, request)
+    _describe(screen, prepared, summary)
+    print(json.dumps(summary | {"tokenizer": prepared.tokenizer}))
+    return 0
+
+
+def parse_share(text: str | None) -> Share | None:
+    """`2/4` as a share. I counts from 1 to N or from 0 to N - 1, as array tasks do.
+
+    Raises:
+        DataError: it is neither.
+    """
+    if text is None:
+        return None
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 0 <= int(index) <= int(count) and int(count) > 0):
+        raise DataError(f"--shard {text}: must be I/N, as 2/4 for the second of four shares")
+    return Share(int(index), int(count))
+
+
+def ready(
+    request: DataRequest,
+    screen: Console,
+    overrides: list[str],
+    *,
+    share: Share | None = None,
+    processes: int | None = None,
+) -> Any:
+    """The prepared data of a stage, made now if it is not there; None when shares of others are missing."""
+    prepared = prepare.find(request)
+    if prepared is not None:
+        return prepared
+    with _bar(screen) as report, helpers(request, overrides, share, processes):
+        return prepare.prepare(request, _encoder(request.stage), report, share=share)
+
+
+def _encoder(stage: str) -> Any:
+    """The stage's own way from text to ids; trainyard imports neither stage by name."""
+    return importlib.import_module(f"{stage}.encode").Encoder
+
+
+@contextlib.contextmanager
+def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
+    """Yields what to call with the bytes that are done and those that there are. On a terminal alone."""
+    if not screen.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("preparing"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task("prepare", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> None:
+    store = prepare.read_summary(prepared.store)
+    screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
+    table = Table("prepared", "", show_header=False)
+    rows = ("documents", "held_out", "rejected", "cut", "dropped", "tokens", "learned_tokens", "bytes_per_token")
+    for key in (key for key in (*rows, "sequences", "tail") if key in summary):
+        table.add_row(key.replace("_", " "), f"{summary[key]:,}")
+    table.add_row("fill", f"{summary['fill']:.2%}")
+    table.add_row("seconds", f"{summary['seconds']:,.1f} ({summary['mb_per_s']:,.1f} MB/s)")
+    screen.print(table)
+    counts = prepare.histogram(prepared)
+    bars = Table("tokens per document", "documents", "", box=None)
+    most = max(count for _, count in counts)
+    for bound, count in counts:
+        bars.add_row(
+            f"{bound // 2 + 1:,} to {bound:,}" if bound > 2 else f"{bound}", f"{count:,}", "█" * -(-40 * count // most)
+        )
+    screen.print(bars)
+    if not summary["sequences"]:
+        screen.print("there is nothing to train on: not one sequence. Use a smaller data.block_size or more text")
+    if summary["rejected"]:
+        screen.print(f"left out: {prepared.store / 'rejected.jsonl'}")

@@ -1,0 +1,141 @@
+"""The names, types and choices of transformers.TrainingArguments, read from its source without importing it.
+
+Importing transformers' Trainer takes seconds; the controller answers a typo in a fraction of one. Parsing the installed
+source also keeps the names right for whatever version is installed.
+"""
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from trainyard.config.schema import TrainerConfig
+
+OWN_FIELDS = (
+    "global_batch_size",
+    "early_stopping_patience",
+    "early_stopping_threshold",
+    "async_save",
+    "max_bad_steps",
+    "on_spike",
+    "spike_deviations",
+    "spike_window",
+)
+"""Fields of TrainerConfig that are not TrainingArguments."""
+
+
+MANAGED = {
+    "output_dir": "set paths.outputs and run.name",
+    "run_name": "set run.name",
+    "seed": "set run.seed",
+    "data_seed": "set run.seed",
+    "deepspeed": "set deepspeed=<name> or deepspeed.config",
+    "fsdp": "training runs under DeepSpeed; set deepspeed=zero3",
+    "fsdp_config": "training runs under DeepSpeed; set deepspeed=zero3",
+    "use_cpu": "the CPU is used where there is no GPU; hide GPUs with CUDA_VISIBLE_DEVICES=",
+    "resume_from_checkpoint": "set run.resume",
+    "ignore_data_skip": "the data position is part of a checkpoint",
+    "report_to": "set tracking=swanlab or tracking=none",
+    "project": "set tracking.project",
+    "hub_token": "set HF_TOKEN in the environment, so that it is written nowhere",
+    "local_rank": "the launcher sets it",
+    "ddp_timeout": "set launch.timeout_s",
+    "disable_tqdm": "the controller draws the progress bar",
+    "remove_unused_columns": "the data layer yields what the model needs",
+    "enable_jit_checkpoint": "stop signals are handled by trainyard; see launch.grace_period_s",
+    "auto_find_batch_size": "it would change the global batch; set trainer.per_device_train_batch_size",
+    "accelerator_config": "the data layer splits the batches",
+    "train_sampling_strategy": "the data layer orders the samples",
+    "save_only_model": "a checkpoint without the optimizer cannot be resumed; the model is saved at the end",
+    "ddp_backend": "NCCL is used on GPUs and gloo on CPUs",
+    "logging_nan_inf_filter": "a NaN must be seen",
+    "restore_callback_states_from_checkpoint": "a resumed run always goes on with its patience",
+    "greater_is_better": "the metrics are losses, the smaller the better",
+    "do_train": "it has no effect",
+    "do_eval": "set data.eval_fraction",
+    "do_predict": "it has no effect",
+}
+"""TrainingArguments that trainyard sets itself, each with what to set instead."""
+
+
+_PRIMITIVES = {"int": int, "float": float, "bool": bool, "str": str}
+
+
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """A TrainingArguments field. `type`: int, float, bool, str or Any; `choices`: its legal strings, where listed."""
+
+    name: str
+    type: Any
+    choices: tuple[str, ...] = ()
+
+
+@functools.cache
+def argument_fields() -> dict[str, Argument]:
+    """Every field of the installed transformers.TrainingArguments, by name.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+    """
+    spec = importlib.util.find_spec("transformers")  # locates the package without running it
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("transformers is not installed; run: bash launch/env.sh")
+    package = Path(spec.origin).parent
+    enums: dict[str, tuple[str, ...]] = {}
+    fields: list[ast.AnnAssign] = []
+    for file in ("trainer_utils.py", "training_args.py"):
+        for node in ast.parse((package / file).read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            if any(ast.unparse(base) == "ExplicitEnum" for base in node.bases):
+                enums[node.name] = _enum_values(node)
+            elif node.name == "TrainingArguments":
+                fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+    arguments = (_argument(item, enums) for item in fields)
+    return {argument.name: argument for argument in arguments}
+
+
+def _enum_values(node: ast.ClassDef) -> tuple[str, ...]:
+    assigned = (item.value for item in node.body if isinstance(item, ast.Assign))
+    return tuple(value.value for value in assigned if isinstance(value, ast.Constant) and isinstance(value.value, str))
+
+
+def _argument(item: ast.AnnAssign, enums: dict[str, tuple[str, ...]]) -> Argument:
+    """`learning_rate: float` -> float; `eval_steps: float | None` -> float; `debug: str | list[...]` -> Any."""
+    assert isinstance(item.target, ast.Name)
+    parts = {part.strip() for part in ast.unparse(item.annotation).split("|")} - {"None"}
+    named = [part for part in parts if part in enums]
+    if named:
+        return Argument(item.target.id, str, enums[named[0]])
+    types = [_PRIMITIVES.get(part, Any) for part in parts]
+    return Argument(item.target.id, types[0] if len(types) == 1 else Any)
+
+
+@functools.cache
+def trainer_schema() -> type[TrainerConfig]:
+    """TrainerConfig with one more optional field for every TrainingArguments name that it does not declare itself."""
+    declared = {field.name for field in dataclasses.fields(TrainerConfig)}
+    extra = [
+        (argument.name, argument.type | None if argument.type is not Any else Any, dataclasses.field(default=None))
+        for argument in argument_fields().values()
+        if argument.name not in declared and argument.name not in MANAGED
+    ]
+    return dataclasses.make_dataclass("TrainerSettings", extra, bases=(TrainerConfig,), kw_only=True)
+
+
+def given_arguments(trainer: TrainerConfig) -> dict[str, Any]:
+    """The settings to pass to TrainingArguments: those that are set and that are its own."""
+    values = {field.name: getattr(trainer, field.name) for field in dataclasses.fields(trainer)}
+    return {name: value for name, value in values.items() if value is not None and name not in OWN_FIELDS}
+
+
+def choice_problems(trainer: TrainerConfig) -> list[str]:
+    """One message for every value that is not among the choices of its argument, as trainer.eval_strategy=stepz."""
+    problems = []
+    for name, value in given_arguments(trainer).items():
+        choices = argument_fields()[name].choices
+        if choices and value not in choices:
+            problems.append(f"trainer.{name}={value}: must be one of {', '.join(choices)}")
+    return problems

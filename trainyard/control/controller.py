@@ -1,0 +1,44 @@
+"""trainyard.control.controller."""
+
+from collections.abc import Sequence
+
+from trainyard.checks import request as checks
+from trainyard.checks import resume
+from trainyard.checks.resolve import resolve
+from trainyard.config.schema import Config
+from trainyard.control import report
+from trainyard.control.follower import Follower
+from trainyard.control.launchers import hostfile
+from trainyard.control.report import refuse
+from trainyard.control.supervisor import FINISHED, Supervisor
+from trainyard.machine.devices import Devices, detect
+from trainyard.machine.signals import StopSignals
+from trainyard.rundir.directory import RunDir, run_path
+
+
+def check(config: Config, overrides: Sequence[str], devices: Devices) -> tuple[RunDir, list[str]]:
+    """Resolves a config in place; its run directory, and everything that is wrong with it."""
+    hosts = hostfile.read_hostfile(config.launch.hostfile)
+    per_rank = config.trainer.global_batch_size is None
+    resolve(config, overrides, devices, hosts)
+    run_dir = RunDir(run_path(config))
+    if per_rank:
+        resume.keep_global_batch(config, run_dir)
+    problems = checks.problems(config, devices, run_dir, hosts=len(hosts))
+    return run_dir, problems or resume.problems(config, run_dir)
+
+
+def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
+    """Checks a composed config, prepares its data, trains, and returns the exit code."""
+    devices = detect()
+    run_dir, problems = check(config, overrides, devices)
+    if problems:
+        return refuse(problems)
+    if config.launch.node_rank:
+        return Follower(config, devices, run_dir, stop).run()
+    if resume.is_finished(config, run_dir):
+        print(report.finished(config, run_dir, run_dir.read_status()))
+        return FINISHED
+    if not run_dir.acquire():
+        return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])
+    return Supervisor(config, overrides, devices, run_dir, stop).run()

@@ -1,0 +1,116 @@
+"""DeepSpeed's launcher on this node: its command line, its environment, and the processes it starts."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from trainyard import ROOT
+from trainyard.config.schema import Config
+from trainyard.machine import signals
+from trainyard.machine.devices import Devices
+from trainyard.machine.ports import free_port
+from trainyard.machine.processes import session
+from trainyard.rundir.directory import RunDir
+
+
+def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
+    """The launcher's arguments. Workers get two paths; every other override stays in the run's config.yaml."""
+    launch = config.launch
+    worker = [f"{config.stage}.train", str(run.config)]
+    if resume is not None:
+        worker.append(str(resume))
+    script = Path(sys.executable).with_name("deepspeed")
+    return [
+        *([str(script)] if script.exists() else [sys.executable, "-m", "deepspeed.launcher.runner"]),
+        "--no_local_rank",
+        *_placement(config, devices, run),
+        f"--master_port={launch.master_port or free_port()}",
+        "--module",
+        *worker,
+    ]
+
+
+def _placement(config: Config, devices: Devices, run: RunDir) -> list[str]:
+    """Which of how many nodes this is, and its devices.
+
+    DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number, so visible ones are named. Without a hostfile it
+    would read /job/hostfile, so it gets one that is not there.
+    """
+    launch = config.launch
+    if launch.node_rank is not None:
+        hostfile = run.logs / f"hostfile-{launch.node_rank}"
+        slots = [f"node-{number} slots={launch.num_devices}\n" for number in range(launch.num_nodes)]
+        hostfile.write_text("".join(slots), encoding="utf-8")
+        here = [f"--node_rank={launch.node_rank}", f"--master_addr={launch.master_addr}"]
+        return [f"--hostfile={hostfile}", "--no_ssh", *here]
+    if devices.on_gpu:
+        indices = ",".join(map(str, devices.indices[: launch.num_devices]))
+        return [f"--hostfile={os.devnull}", f"--include=localhost:{indices}"]
+    return [f"--hostfile={os.devnull}", f"--num_gpus={launch.num_devices}"]
+
+
+def environment(config: Config, devices: Devices) -> dict[str, str]:
+    """The environment of the launcher and, through it, of every rank."""
+    env = dict(os.environ)
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    env["TRAINYARD_CONTROLLER"] = f"{socket.gethostname()} {os.getpid()}"
+    env.setdefault("TOKENIZERS_PARALLELISM", "false")
+    env.setdefault("OMP_NUM_THREADS", str(_threads(config, devices)))
+    env["TRAINYARD_DEVICE"] = devices.kind
+    if not devices.on_gpu:
+        env["DS_ACCELERATOR"] = "cpu"
+    return env
+
+
+def _threads(config: Config, devices: Devices) -> int:
+    """Cores are divided among the CPU ranks of a node; with GPUs the cores are left to data workers and offloading."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, cores // (config.launch.num_devices or 1)) if not devices.on_gpu else min(8, cores)
+
+
+@dataclass
+class LocalLaunch:
+    """DeepSpeed's launcher and the ranks that it starts, in a session of their own."""
+
+    launcher: subprocess.Popen[bytes]
+    failed: bool = False
+    lost: Sequence[str] = ()
+    """Of other nodes; this launch has none."""
+
+    @property
+    def code(self) -> int | None:
+        """The launcher's exit code; None while it runs."""
+        return self.launcher.poll()
+
+    def own_processes(self) -> list[int]:
+        """The launcher's own processes on this node, not the ranks: the command, and what it starts to start them."""
+        try:
+            children = psutil.Process(self.launcher.pid).children()
+        except psutil.NoSuchProcess:
+            return []
+        return [self.launcher.pid, *(child.pid for child in children)]
+
+    def end(self) -> None:
+        """Ends whatever is left of the launch on this node."""
+        for process in session(self.launcher.pid):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.launcher.wait()
+
+
+def start(arguments: list[str], env: dict[str, str], log: Path) -> LocalLaunch:
+    """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone."""
+    with log.open("wb") as stream, signals.held_back():
+        return LocalLaunch(
+            subprocess.Popen(
+                arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            )
+        )

@@ -1,0 +1,189 @@
+"""Which rank reads what and when: micro batches out of the global order, from any step on, at the same cost."""
+
+import errno
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from trainyard.data.batches.collator import Collator
+from trainyard.data.batches.dataset import TokenDataset
+from trainyard.data.sequences.order import Indices, Stretches, sample_indices, without
+
+
+@dataclass(frozen=True)
+class BatchLayout:
+    """How a global batch is divided: `world_size` ranks x `accumulation` micro batches of `micro_batch` sequences."""
+
+    rank: int
+    world_size: int
+    micro_batch: int
+    accumulation: int
+
+    @property
+    def global_batch(self) -> int:
+        return self.world_size * self.micro_batch * self.accumulation
+
+
+def step_positions(split: BatchLayout, step: int, skipped: Stretches) -> Indices:
+    """The global positions that a step trains on, ascending; steps count from 0. The same for every world size."""
+    places = np.arange(step * split.global_batch, (step + 1) * split.global_batch, dtype=np.int64)
+    return without(places, skipped)
+
+
+def micro_batch_positions(split: BatchLayout, step: int, accumulated: int, rank: int, skipped: Stretches) -> Indices:
+    """Those of them that are a rank's micro batch number `accumulated`."""
+    first = step * split.global_batch + (accumulated * split.world_size + rank) * split.micro_batch
+    return without(np.arange(first, first + split.micro_batch, dtype=np.int64), skipped)
+
+
+class MicroBatches(Sampler[list[int]]):
+    """Yields the sample numbers of this rank's micro batches, for the optimizer steps [start_step, max_steps).
+
+    Step s trains on the places [s * global_batch, (s + 1) * global_batch) of the global order, from which the stretches
+    `skipped` are taken out, whatever the world size; micro batch a of rank r holds those from
+    (a * world_size + r) * micro_batch on. The order runs on over the epochs, so no sequence is dropped at an epoch's
+    end. The length counts all steps, those before start_step too.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        split: BatchLayout,
+        *,
+        seed: int,
+        start_step: int,
+        max_steps: int,
+        skipped: Stretches = (),
+    ):
+        self.num_samples, self.split, self.seed, self.skipped = num_samples, split, seed, skipped
+        self.start_step, self.max_steps = start_step, max_steps
+
+    def __len__(self) -> int:
+        return self.max_steps * self.split.accumulation
+
+    def __iter__(self) -> "MicroBatchIterator":
+        return MicroBatchIterator(self)
+
+    def micro_batch(self, number: int) -> list[int]:
+        """Micro batch `number` of this rank, counted from the first of step 0."""
+        step, accumulated = divmod(number, self.split.accumulation)
+        positions = micro_batch_positions(self.split, step, accumulated, self.split.rank, self.skipped)
+        return sample_indices(positions, self.num_samples, self.seed).tolist()
+
+
+class MicroBatchIterator(Iterator[list[int]]):
+    """Goes on from any position at once: its state, which StatefulDataLoader saves and restores, is one number."""
+
+    def __init__(self, batches: MicroBatches):
+        self.batches = batches
+        self.number = batches.start_step * batches.split.accumulation
+
+    def __next__(self) -> list[int]:
+        if self.number >= len(self.batches):
+            raise StopIteration
+        self.number += 1
+        return self.batches.micro_batch(self.number - 1)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"micro_batches": self.number}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.number = state["micro_batches"]
+
+
+class TimedLoader:
+    """A loader that adds up the seconds that training has waited for it."""
+
+    def __init__(self, loader: Any):
+        self.loader = loader
+        self.dataset = loader.dataset
+        self.seconds_waited = 0.0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = iter(self.loader)
+        while True:
+            asked = time.perf_counter()
+            batch = next(iterator, None)
+            self.seconds_waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+
+def train_loader(
+    dataset: TokenDataset,
+    collator: Collator,
+    split: BatchLayout,
+    *,
+    seed: int,
+    start_step: int,
+    max_steps: int,
+    skipped: Stretches = (),
+    **options: Any,
+) -> TimedLoader:
+    """This rank's training batches. `options` go to torchdata's StatefulDataLoader, as num_workers."""
+    batches = MicroBatches(len(dataset), split, seed=seed, start_step=start_step, max_steps=max_steps, skipped=skipped)
+    return TimedLoader(_loader(dataset, collator, batches, seed, options))
+
+
+def eval_loader(
+    dataset: TokenDataset, collator: Collator, *, rank: int, world_size: int, batch_size: int, **options: Any
+) -> Any:
+    """This rank's share of the evaluation, every sequence once over all ranks, in plan order.
+
+    Every rank yields the same number of batches, as collective operations in the forward pass require; the last ones
+    may be without a token.
+    """
+    rounds = -(-len(dataset) // (batch_size * world_size))
+    batches = []
+    for index in range(rounds):
+        first = (index * world_size + rank) * batch_size
+        batches.append(list(range(first, min(first + batch_size, len(dataset)))))
+    return _loader(dataset, collator, batches, 0, options)
+
+
+def _loader(dataset: TokenDataset, collator: Collator, batches: Any, seed: int, options: dict[str, Any]) -> Any:
+    # With a generator of its own the loader draws nothing from the global one, whose state a checkpoint restores.
+    return _Loader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collator,
+        generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_send_by_value,
+        **options,
+    )
+
+
+class _Loader(StatefulDataLoader):
+    def __iter__(self) -> Any:
+        """
+        Raises:
+            OSError: data workers cannot be started, with the reason.
+        """
+        try:
+            return super().__iter__()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            reason = (
+                f"/dev/shm is full, and trainer.dataloader_num_workers={self.num_workers} needs some bytes there for "
+                f"locks: delete what nobody uses, give a container more (docker run --shm-size), or set it to 0"
+            )
+            raise OSError(error.errno, reason) from error
+
+
+def _send_by_value(worker: int) -> None:
+    """In a data worker: batches go through a pipe, not through /dev/shm, which is PyTorch's way. When that is full a
+    worker loses its batch and says nothing to the rank, which waits for ever.
+    """
+    ForkingPickler.register(torch.Tensor, lambda tensor: (torch.from_numpy, (tensor.numpy(),)))

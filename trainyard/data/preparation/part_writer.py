@@ -1,0 +1,135 @@
+"""One part of a preparation: documents read in batches, encoded, and written as an Arrow file and arrays beside it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+from trainyard.data.sources.documents import Document
+from trainyard.data.sources.files import Piece
+from trainyard.data.sources.reader import Reader, Rejected
+from trainyard.data.store import ArrowWriter, array_types
+from trainyard.data.tokenization.encoded import Tokens
+from trainyard.errors import DataError
+
+BATCH_CHARACTERS = 4_000_000
+
+
+ADVICE = "correct such documents, or leave them out with data.on_error=skip"
+
+
+SHOWN = 10
+"""Bad documents that are named before a preparation stops."""
+
+
+class Batch(NamedTuple):
+    """Documents that are encoded together."""
+
+    documents: list[Document]
+    places: list[tuple[Piece, int | None]]
+    """Where each was found: a piece, and its number there."""
+    position: int
+    """Bytes on disk of the part that have been read."""
+
+
+class Rejections:
+    """The bad documents of a part. The first ten end the work when `stop`, and are named with whatever else ends it."""
+
+    def __init__(self, stop: bool):
+        self.rows: list[Rejected] = []
+        self._stop = stop
+
+    @property
+    def ending(self) -> bool:
+        """Is the work going to end, so that the rest is only looked at?"""
+        return self._stop and bool(self.rows)
+
+    def add(self, rejected: Rejected) -> None:
+        self.rows.append(rejected)
+        if self._stop and len(self.rows) == SHOWN:
+            raise DataError("there may be more")
+
+    def error(self, *problems: str) -> DataError:
+        return DataError(*map(str, self.rows[:SHOWN]), *problems, *([ADVICE] if self.rows else []))
+
+
+class PartWriter:
+    """Encodes batches and gathers what is kept of them; `close` writes it, beside the Arrow file."""
+
+    def __init__(self, arrow: ArrowWriter, readers: list[Reader], rejections: Rejections):
+        self._arrow, self._readers, self.rejections = arrow, readers, rejections
+        self._arrays: dict[str, list[Any]] = {name: [] for name in array_types(arrow.masked)}
+        self._documents = [0] * len(readers)
+        self._bytes = self._learned = 0
+
+    def add(self, batch: Batch, encode: Callable[[list[Any]], Tokens]) -> None:
+        tokens = encode(batch.documents)
+        for index, reason in sorted(tokens.refused.items()):
+            piece, number = batch.places[index]
+            document = batch.documents[index]
+            shown = document if isinstance(document, str) else document.messages
+            self.rejections.add(self._readers[piece.source].rejected(piece, number, reason, shown))
+        if self.rejections.ending:
+            return
+        self._arrow.add(tokens)
+        kept = [index for index in range(len(batch.documents)) if index not in tokens.refused]
+        raw = [_serialized(batch.documents[index]) for index in kept]
+        for index in kept:
+            self._documents[batch.places[index][0].source] += 1
+        self._bytes += sum(map(len, raw))
+        self._learned += int(tokens.loss_mask.sum()) if tokens.loss_mask is not None else 0
+        made = {
+            "lengths": tokens.lengths,
+            "hashes": [xxhash.xxh3_64_intdigest(document) for document in raw],
+            "cuts": [place for places in tokens.cuts for place in places],
+            "cut_counts": [len(places) for places in tokens.cuts],
+        }
+        for name, arrays in self._arrays.items():
+            arrays.append(made[name])
+
+    def close(self, prefix: Path) -> dict[str, Any]:
+        """Writes `<prefix>.<array>.npy` and `<prefix>.rejected.jsonl`; returns what is to be said of the part."""
+        for name, dtype in array_types(self._arrow.masked).items():
+            arrays = [np.asarray(values, dtype) for values in self._arrays[name]]
+            np.save(f"{prefix}.{name}.npy", np.concatenate([*arrays, np.empty(0, dtype)]))
+        rows = self.rejections.rows
+        lines = "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
+        Path(f"{prefix}.rejected.jsonl").write_text(lines, encoding="utf-8", errors="backslashreplace")
+        counted = {"documents": self._documents, "rejected": len(rows), "bytes": self._bytes}
+        return counted | ({"learned_tokens": self._learned} if self._arrow.masked else {})
+
+
+def batches(pieces: list[Piece], readers: list[Reader], rejections: Rejections) -> Iterator[Batch]:
+    """The documents of some pieces in order, a few megabytes at a time; the bad ones go to `rejections`.
+
+    Raises:
+        DataError: the work ends because of bad documents, or something cannot be read.
+    """
+    documents: list[Document] = []
+    places: list[tuple[Piece, int | None]] = []
+    size = before = 0
+    for piece in pieces:
+        reader = readers[piece.source]
+        for number, document in reader(piece):
+            if isinstance(document, Rejected):
+                rejections.add(document)
+                continue
+            documents.append(document)
+            places.append((piece, number))
+            size += len(document)
+            if size >= BATCH_CHARACTERS:
+                if not rejections.ending:
+                    yield Batch(documents, places, before + reader.position)
+                documents, places, size = [], [], 0
+        before += piece.size
+    if documents and not rejections.ending:
+        yield Batch(documents, places, before)
+    if rejections.ending:
+        raise DataError()
+
+
+def _serialized(document: Document) -> bytes:
+    return document.encode("utf-8") if isinstance(document, str) else document.serialized

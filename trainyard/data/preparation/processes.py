@@ -1,0 +1,65 @@
+"""trainyard.data.preparation.processes."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from trainyard.data.preparation import prepare
+from trainyard.data.preparation.request import DataRequest, Share
+from trainyard.machine.processes import end_with_parent
+
+BYTES_PER_PROCESS, CORES_PER_PROCESS = {"pretrain": 4 << 30, "sft": 16 << 20}, {"pretrain": 4, "sft": 1}
+"""What a further process must have to do, and to do it with, to pay: it has to start. Text is tokenized by all cores as
+it is; conversations are rendered by one."""
+
+
+MOST_PROCESSES = 16
+"""By default: each takes half a gigabyte of memory."""
+
+
+OVERRIDES = "TRAINYARD_OVERRIDES"
+"""Variable with further overrides, as a JSON list: what stands on a command line, everybody on the machine can read."""
+
+
+def give_memory_back() -> None:
+    """Has glibc return every large block that is freed, so that the peak does not grow with the corpus."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, which grows by itself unless it is set
+        libc.mallopt(-8, 2)  # M_ARENA_MAX
+
+
+@contextlib.contextmanager
+def helpers(request: DataRequest, overrides: list[str], share: Share | None, processes: int | None) -> Iterator[None]:
+    """Further processes that take parts of the same work and end with this one."""
+    cores = len(os.sched_getaffinity(0))
+    processes = processes or worthwhile(request, cores)
+    options = ["--helper", *(["--shard", f"{share.index}/{share.count}"] if share else [])]
+    command, env = child(request.stage, overrides, os.environ | {"RAYON_NUM_THREADS": str(max(1, cores // processes))})
+    end = partial(end_with_parent, signal.SIGKILL)
+    started = [subprocess.Popen([*command, *options], env=env, preexec_fn=end) for _ in range(processes - 1)]
+    try:
+        yield
+    finally:
+        for helper in started:
+            helper.terminate()
+        for helper in started:
+            helper.wait()
+
+
+def child(stage: str, overrides: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a process that prepares, or helps to."""
+    return [sys.executable, "-m", "trainyard", "prepare", stage], {**env, OVERRIDES: json.dumps(list(overrides))}
+
+
+def worthwhile(request: DataRequest, cores: int) -> int:
+    """The number of processes by default."""
+    by_size = 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS[request.stage]
+    most = min(by_size, cores // CORES_PER_PROCESS[request.stage], MOST_PROCESSES)
+    return min(most, prepare.count_parts(request)) if most > 1 else 1

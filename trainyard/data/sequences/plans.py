@@ -1,0 +1,85 @@
+"""The plans of a run, for training and for the held-out documents: made once, beside the store, and mapped by all."""
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from trainyard.config.schema import DataConfig
+from trainyard.data.sequences.mixture import is_mixed, mix, split_documents
+from trainyard.data.sequences.packing import PACKINGS, Plan
+from trainyard.data.sequences.truncation import Fitted, fit
+from trainyard.data.store import TokenStore
+
+PLAN_FORMAT = 1
+"""Raise it when the same settings would give another plan."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    train: Plan
+    held_out: Plan
+
+
+def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
+    """Cuts a store into sequences as data.packing, block_size, eval_fraction and the sources' weights say.
+
+    Raises:
+        DataError: a source with a weight has no tokens.
+    """
+    lengths = np.asarray(store.lengths, dtype=np.int64)
+    starts = np.cumsum(lengths) - lengths
+    training, held_out = split_documents(store.hashes, data.eval_fraction)
+    if is_mixed(data.sources):
+        source_documents = [source["documents"] for source in store.summary["sources"]]
+        training = mix(training, lengths, source_documents, data.sources, seed)
+    cut = PACKINGS[data.packing]
+    if store.masked:
+        fitted = [fit(store, chosen, data.block_size, data.truncation) for chosen in (training, held_out)]
+        return Plans(*(each.expand(_pack(cut, each, data.block_size)) for each in fitted))
+    return Plans(
+        cut(starts[training], lengths[training], data.block_size, keep_tail=False),
+        cut(starts[held_out], lengths[held_out], data.block_size, keep_tail=True),
+    )
+
+
+def _pack(cut: Callable[..., Plan], fitted: Fitted, block_size: int) -> Plan:
+    """A plan whose pieces are conversations by number: none is longer than a block, so none is cut."""
+    return cut(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, block_size, keep_tail=True)
+
+
+def directory(store: Path, data: DataConfig, seed: int) -> Path:
+    """Where the plans of these settings lie once they are saved."""
+    shares = [[source.weight, source.epochs] for source in data.sources] + [seed] if is_mixed(data.sources) else []
+    decisive = [PLAN_FORMAT, data.packing, data.block_size, data.eval_fraction, data.truncation, shares]
+    return store / "plans" / xxhash.xxh3_64_hexdigest(json.dumps(decisive).encode())
+
+
+def save(plans: Plans, target: Path) -> None:
+    """Writes both plans; another process sees all of them or nothing."""
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    staging.mkdir(parents=True, exist_ok=True)
+    described = {name: getattr(plans, name).save(staging, name) for name in ("train", "held_out")}
+    (staging / "plans.json").write_text(json.dumps(described), encoding="utf-8")
+    try:
+        staging.rename(target)
+    except OSError:  # another start was faster; both are the same
+        shutil.rmtree(staging)
+        if not target.is_dir():
+            raise
+
+
+def load(target: Path) -> Plans:
+    described = json.loads((target / "plans.json").read_text(encoding="utf-8"))
+    return Plans(*(Plan.load(target, name, described[name]) for name in ("train", "held_out")))
+
+
+def open_plans(store: TokenStore, data: DataConfig, seed: int) -> Plans:
+    """The saved plans of a store, or plans made in memory when there are none."""
+    saved = directory(store.directory, data, seed)
+    return load(saved) if saved.is_dir() else make(store, data, seed)

@@ -1,0 +1,95 @@
+"""What was read as a document: a text, or a conversation; or the reason why it is none."""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from trainyard.data.conversations.formats import Conversation, parse
+from trainyard.errors import ConversationError, DataError
+
+Document = str | Conversation
+
+
+class Fault(NamedTuple):
+    """Stands where a document should be."""
+
+    reason: str
+    text: str = ""
+
+
+def as_text(value: Any, column: str | None, max_bytes: int) -> Document | Fault:
+    """The text of what was read: a text, or a row with a column of text. What is a document already stays it."""
+    if isinstance(value, (Fault, Conversation)):
+        return value
+    if column is not None:
+        if not isinstance(value, dict):
+            return Fault(f"a document is an object with a text column, this is {_kind(value)}")
+        if column not in value:
+            return Fault(f"no column {column!r}, only {names(value)}")
+        value = value[column]
+        if not isinstance(value, str):
+            return Fault(f"column {column!r} must hold text, this is {_kind(value)}")
+    if not value or value.isspace():
+        return Fault("an empty document")
+    try:
+        size = len(value) if value.isascii() else len(value.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        return Fault(f"half of a surrogate pair at character {error.start}, which is no text")
+    return value if size <= max_bytes else Fault(too_long(size, max_bytes), value)
+
+
+def as_conversation(value: Any, form: str, columns: Mapping[str, str], max_bytes: int) -> Conversation | Fault:
+    """A row of a format of conversations; see chat.parse."""
+    if isinstance(value, Fault):
+        return value
+    try:
+        conversation = parse(value, form, columns)
+        size = len(conversation.serialized)
+    except (ConversationError, UnicodeEncodeError) as error:
+        return Fault(str(error))
+    return conversation if size <= max_bytes else Fault(too_long(size, max_bytes))
+
+
+def too_long(size: int, max_bytes: int) -> str:
+    return (
+        f"a document of {size / 1e6:.1f} MB is longer than data.max_document_mb={max_bytes / 1e6:g}; "
+        f"check the format in data.sources, split it, or raise the limit"
+    )
+
+
+def find_text_column(path: str, rows: Iterable[Any]) -> str:
+    """`text` if one of the first rows has it, else the first row's only column of strings.
+
+    Raises:
+        DataError: there is neither.
+    """
+    first: dict[str, Any] | None = None
+    for row in itertools.islice(rows, 100):
+        if isinstance(row, dict):
+            if "text" in row:
+                return "text"
+            first = first or row
+    if first is None:
+        return "text"  # nothing to choose from: whatever is wrong is named where it is read
+    strings = [name for name, value in first.items() if isinstance(value, str)]
+    if len(strings) == 1:
+        return strings[0]
+    raise DataError(
+        f"{path}: no text column of strings among {names(first)}. Name it in data.sources, as columns: [<name>]"
+    )
+
+
+def names(columns: Iterable[str], most: int = 10) -> str:
+    """Columns for a message, the first ten."""
+    shown = [repr(name)[:60] for name in itertools.islice(columns, most + 1)]
+    return ", ".join(shown[:most]) + (" and more" if len(shown) > most else "") or "none"
+
+
+def beginning(value: Any) -> str:
+    """How a document begins, for a message."""
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))[:200].rstrip()
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"

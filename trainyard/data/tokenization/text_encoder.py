@@ -1,0 +1,192 @@
+"""Text to the tokenizer's ids: by gigatoken where it is proved to give the same ids, else by `tokenizers`.
+
+Whatever the backend, the ids of a text are those of `tokenizer(text)["input_ids"]`, and text that spells a special
+token is plain text unless special tokens are allowed.
+"""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from trainyard.data.tokenization.encoded import Tokens
+from trainyard.data.tokenization.encoded import surround as put_around
+from trainyard.data.tokenization.tokenizer import vocab_size
+from trainyard.errors import BackendMismatchError
+
+PROOF_CHARACTERS = 1_000_000
+"""How much of the start of the corpus is encoded both ways before gigatoken is trusted."""
+
+
+RENEW_CHARACTERS = 200_000_000
+"""After so many, gigatoken starts with an empty cache again: it remembers every word that it meets."""
+
+
+Backend = Callable[[list[str]], Tokens]
+
+
+class TextEncoder:
+    """Encodes texts with the fastest backend that is right for this tokenizer and this corpus.
+
+    Attributes:
+        name: gigatoken or tokenizers (or transformers, for a tokenizer written in Python).
+        reason: why that one.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        sample: Sequence[str],
+        *,
+        allow_special: bool = False,
+        fast: bool = True,
+        surround: bool = True,
+    ):
+        """
+        Args:
+            sample: the start of the corpus, on which gigatoken is proved.
+            allow_special: let text that spells a special token become that token.
+            fast: try gigatoken; otherwise the reference backend is used.
+            surround: put around a text what the tokenizer does, as a begin-of-text token.
+        """
+        self._control = np.zeros(vocab_size(tokenizer), dtype=bool)
+        if not allow_special:
+            self._control[list({*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()})] = True
+        self._reference = _reference(tokenizer, allow_special, surround)
+        self._fast: Backend | None = None
+        self.name = "tokenizers" if getattr(tokenizer, "backend_tokenizer", None) is not None else "transformers"
+        self.reason = "asked for"
+        self._draw = random.Random(0)
+        self._make_fast = partial(_gigatoken, tokenizer)
+        self._around = _surroundings(tokenizer) if fast and surround else ([], [])
+        self._seen = 0
+        if fast:
+            self._adopt_fast(sample)
+
+    def __call__(self, texts: list[str]) -> Tokens:
+        """The ids of every text.
+
+        Raises:
+            BackendMismatchError: one document of every call is encoded both ways, and this time they differ.
+        """
+        if self._fast is None or not texts:
+            return self._reference(texts)
+        self._seen += sum(map(len, texts))
+        if self._seen > RENEW_CHARACTERS:
+            self._fast, self._seen = self._make_fast(), 0
+        try:
+            bare = self._fast(texts)
+        except Exception as error:  # whatever it raises, the reference can do it
+            raise BackendMismatchError(f"gigatoken failed on this corpus: {_first_line(error)}") from error
+        spelled, tokens = self._spelled(bare), put_around(bare, *self._around)
+        probe = min((self._draw.randrange(len(texts)) for _ in range(4)), key=lambda index: len(texts[index]))
+        if probe not in spelled and not np.array_equal(tokens.document(probe), self._reference([texts[probe]]).ids):
+            raise BackendMismatchError(f"gigatoken gives other ids than the tokenizer on {texts[probe][:60]!r}")
+        return self._respelled(texts, tokens, spelled) if len(spelled) else tokens
+
+    def _spelled(self, tokens: Tokens) -> npt.NDArray[np.int64]:
+        """The documents in which gigatoken made a control token, because their text spells one."""
+        places = np.flatnonzero(self._control[tokens.ids])
+        return np.unique(np.searchsorted(np.cumsum(tokens.lengths), places, side="right"))
+
+    def _respelled(self, texts: list[str], tokens: Tokens, spelled: npt.NDArray[np.int64]) -> Tokens:
+        """Those documents anew by the reference, for which they are plain text; gigatoken cannot do that."""
+        parts = tokens.documents()
+        again = self._reference([texts[index] for index in spelled]).documents()
+        for index, ids in zip(spelled, again, strict=True):
+            parts[index] = ids
+        return Tokens.concatenate(parts)
+
+    def _adopt_fast(self, sample: Sequence[str]) -> None:
+        proof = _head(sample)
+        try:
+            fast = self._make_fast()
+            bare = fast(proof)
+        except Exception as error:  # it refuses what it does not implement, each backend in its own way
+            self.reason = f"gigatoken does not take this tokenizer: {_first_line(error)}"
+            return
+        wanted = self._reference(proof)
+        got, spelled = put_around(bare, *self._around), set(self._spelled(bare).tolist())
+        if 2 * len(spelled) > len(proof):
+            self.reason = "most documents spell special tokens, which gigatoken cannot leave as text"
+            return
+        for index, (ours, theirs) in enumerate(zip(got.documents(), wanted.documents(), strict=True)):
+            if index not in spelled and not np.array_equal(ours, theirs):
+                self.reason = f"gigatoken gives other ids on this corpus, first on {proof[index][:60]!r}"
+                return
+        self._fast, self.name = fast, "gigatoken"
+        self.reason = f"it gave the reference's ids on {len(proof) - len(spelled):,} documents of this corpus"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0]
+
+
+def _head(texts: Sequence[str]) -> list[str]:
+    chosen: list[str] = []
+    size = 0
+    for text in texts:
+        if size + len(text) > PROOF_CHARACTERS and chosen:
+            break
+        chosen.append(text)
+        size += len(text)
+    return chosen
+
+
+def _reference(tokenizer: Any, allow_special: bool, surround: bool) -> Backend:
+    if getattr(tokenizer, "backend_tokenizer", None) is None:  # a tokenizer written in Python
+        switches = {"split_special_tokens": not allow_special, "add_special_tokens": surround}
+        return lambda texts: Tokens.join(tokenizer(texts, **switches)["input_ids"])
+    # A copy, because every call of the tokenizer sets the switches of its own backend again.
+    serialized = tokenizer.backend_tokenizer.to_str()
+    backend = Tokenizer.from_str(serialized if allow_special else _without_special_pieces(serialized))
+    backend.encode_special_tokens = not allow_special
+    backend.no_truncation()
+    backend.no_padding()
+    encode = backend.encode_batch_fast
+    return lambda texts: Tokens.join([encoding.ids for encoding in encode(texts, add_special_tokens=surround)])
+
+
+def _without_special_pieces(serialized: str) -> str:
+    """The same tokenizer, but of a Unigram model, which would find special tokens in text, as it has them as pieces.
+
+    They keep their ids, and get a space, which no text has by then, since "▁" stands for it.
+    """
+    parts = json.loads(serialized)
+    if parts["model"].get("type") != "Unigram":
+        return serialized
+    special = {token["content"] for token in parts["added_tokens"] if token["special"]}
+    parts["added_tokens"] = [token for token in parts["added_tokens"] if not token["special"]]
+    vocab = parts["model"]["vocab"]
+    parts["model"]["vocab"] = [[f" {piece}" if piece in special else piece, score] for piece, score in vocab]
+    return json.dumps(parts)
+
+
+def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer's post-processor puts before and after a text, as a begin-of-text token."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    first = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+    return whole[:first], whole[first + len(bare) :]
+
+
+def _gigatoken(tokenizer: Any) -> Backend:
+    """Texts alone, without what is put around them."""
+    import awkward  # noqa: F401, which gigatoken imports at its first result, where a signal would be swallowed
+    import gigatoken
+
+    encoder = gigatoken.Tokenizer(tokenizer)
+
+    def encode(texts: list[str]) -> Tokens:
+        rows = encoder.encode_batch(texts)
+        content = rows.layout.content.data
+        offsets = np.asarray(rows.layout.offsets.data, dtype=np.int64)
+        flat = np.asarray(content[offsets[0] : offsets[-1]], dtype=np.uint32)
+        return Tokens(flat, np.diff(offsets))
+
+    return encode

@@ -1,0 +1,135 @@
+"""Finding, training and loading the tokenizer."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from trainyard.errors import DataError
+
+NOT_TOKENIZER = re.compile(
+    r"(.*\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|index\.json)|(generation_)?config\.json|\..*)"
+)
+"""Files beside a tokenizer that decide no id. All others go into the fingerprint: every family has names of its own."""
+
+
+_NAMES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+"""A tokenizer of the hub has at least one of these files."""
+
+
+END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
+
+
+SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")
+"""Special tokens of a tokenizer trained here. The last two are for chat, so that fine-tuning needs no new rows."""
+
+
+TRAINING_BYTES = 32 << 20
+"""A tokenizer is trained on at most this much text from the start of the corpus."""
+
+
+def looks_local(path: str) -> bool:
+    """Is it meant as a directory rather than as a hub id (`name` or `owner/name`)?"""
+    return path.startswith(("/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
+
+
+def local_directory(path: str, file: str) -> Path | None:
+    """Where a directory or a hub id lies on this machine; None for a hub id of which `file` was never downloaded."""
+    if looks_local(path):
+        return Path(path).expanduser()
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(path, file)
+    except HFValidationError:  # neither a directory nor an id: loading it will say so
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def local_files(path: str) -> list[Path]:
+    """The tokenizer's files on this machine; none for a hub id that was never downloaded."""
+    places = (local_directory(path, name) for name in _NAMES)
+    directory = next((place for place in places if place is not None and place.is_dir()), None)
+    if directory is None:
+        return []
+    return [file for file in sorted(directory.iterdir()) if file.is_file() and not NOT_TOKENIZER.fullmatch(file.name)]
+
+
+def load(path: str, *, trust_remote_code: bool = False, chat_template: str | None = None) -> Any:
+    """The tokenizer behind a directory or hub id.
+
+    Raises:
+        DataError: there is none, or it has no end-of-text token.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"no tokenizer could be loaded from {path}: {reason} Set tokenizer.path to a directory or a hub id"
+        ) from error
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"the tokenizer of {path} has no end-of-text token, which closes every document. "
+            f"Set eos_token in its tokenizer_config.json"
+        )
+    if hasattr(tokenizer, "legacy"):  # of Llama; transformers forgets to save it, and so would encode otherwise later
+        tokenizer.init_kwargs["legacy"] = tokenizer.legacy
+    return tokenizer
+
+
+def vocab_size(tokenizer: Any) -> int:
+    """The number of rows that its ids need; more than its length when ids have gaps."""
+    return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
+
+
+def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
+    """Trains a byte-level BPE (Sennrich et al., 2016; Radford et al., 2019) and saves it for from_pretrained.
+
+    Every text can be encoded: the 256 bytes are in the vocabulary. Other starts see the directory whole or not at all.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_head(texts, TRAINING_BYTES), trainer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END_OF_TEXT, pad_token=PAD)
+    publish(wrapped, directory)
+
+
+def publish(tokenizer: Any, directory: Path) -> None:
+    """Saves a tokenizer, which is there once it is whole."""
+    staging = directory.with_name(f".{directory.name}.{os.getpid()}")
+    tokenizer.save_pretrained(staging)
+    try:
+        staging.rename(directory)
+    except OSError:  # another start was faster; both made the same
+        if not directory.is_dir():
+            raise
+
+
+def _head(texts: Iterator[str], limit: int) -> Iterator[str]:
+    seen = 0
+    for text in texts:
+        yield text
+        seen += len(text.encode("utf-8"))
+        if seen >= limit:
+            return
+
+
+def special_ids(tokenizer: Any) -> dict[str, int | None]:
+    """The ids that a model's config names: bos_token_id, eos_token_id and pad_token_id."""
+    return {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}

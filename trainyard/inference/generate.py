@@ -1,0 +1,155 @@
+"""A trained model at work: given the prompt that it was trained on, stopped where it learned to stop.
+
+Prompts are token ids, so that the same function serves plain text and conversations.
+"""
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jinja2.exceptions import TemplateError
+from transformers import GenerationConfig
+
+from trainyard.data.conversations.encode import ConversationEncoder, cut_at_answers
+from trainyard.data.conversations.formats import Conversation, Message
+from trainyard.data.conversations.template import ChatTemplate, Rendered
+from trainyard.errors import ConversationError, DataError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen, and how many may be."""
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    """0: the likeliest token, always."""
+    top_p: float = 1.0
+    """Choose among the likeliest tokens that together have this probability (Holtzman et al., 2020)."""
+    seed: int | None = None
+    """An answer follows from its prompt and this; None: another one every time."""
+
+
+class Answer(NamedTuple):
+    text: str
+    """Without the token that ends it."""
+    finished: bool
+    """Did the model end it, rather than the limit?"""
+
+
+def end_ids(tokenizer: Any, variables: dict[str, Any] | None = None) -> list[int]:
+    """The ids that end an answer: end-of-text, and what the chat template closes the assistant's turn with."""
+    ids = {tokenizer.eos_token_id}
+    with contextlib.suppress(ConversationError):  # it has no template, or one that closes turns with plain text
+        ids.add(tokenizer.convert_tokens_to_ids(ChatTemplate(tokenizer, variables=variables).end))
+    return sorted(ids)
+
+
+def encode(
+    tokenizer: Any,
+    prompt: str | list[Message],
+    *,
+    tools: list[Any] | None = None,
+    variables: dict[str, Any] | None = None,
+) -> list[int]:
+    """A prompt as ids: plain text as in pretraining, messages by the tokenizer's chat template as in fine-tuning.
+
+    Text that spells a special token stays text.
+
+    Raises:
+        DataError: the chat template does not take the messages, nothing is left of the prompt, or text in it became a
+            special token.
+    """
+    if isinstance(prompt, str):
+        ids = tokenizer(prompt, split_special_tokens=True)["input_ids"]
+        if not ids:
+            raise DataError("the prompt is empty; the model needs a token to go on from")
+        return list(ids)
+    variables = variables or {}
+    try:
+        rendered = _rendered(tokenizer, prompt, tools, variables)
+        if rendered is None or _encoder(tokenizer, len(tokenizer)).mismatch([rendered]):  # no training takes that
+            settings = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
+            return list(tokenizer.apply_chat_template(prompt, tools=tools, **settings, **variables))
+    except (ConversationError, TemplateError, ValueError, TypeError, LookupError) as error:
+        raise DataError(f"the chat template does not take the conversation: {error}") from error
+    return [int(token) for token in _encoder(tokenizer, len(tokenizer))([rendered]).ids]
+
+
+def _rendered(tokenizer: Any, messages: list[Message], tools: Any, variables: dict[str, Any]) -> Rendered | None:
+    """What leads to the next answer, cut at the answers in it as in training; None with a template of no use there."""
+    try:
+        template = ChatTemplate(tokenizer, variables=variables)
+    except ConversationError:
+        return None
+    prompt = template.prompt(messages, tools)
+    if all(message["role"] != "assistant" for message in messages):
+        return prompt
+    answered = [*messages, {"role": "assistant", "content": "."}]
+    with contextlib.suppress(ConversationError):  # an answer that would not be learned in training
+        return cut_at_answers(prompt, template, Conversation(answered, [None] * len(answered), tools))
+    return prompt
+
+
+@functools.lru_cache(maxsize=1)
+def _encoder(tokenizer: Any, size: int) -> ConversationEncoder:
+    """Kept for the next prompt, as it copies the tokenizer; another one once tokens are added."""
+    return ConversationEncoder(tokenizer)
+
+
+def stop_at(model: Any, ends: list[int]) -> None:
+    """Lets a model that is saved with these ids stop by itself wherever it is loaded."""
+    model.generation_config.eos_token_id = ends
+    model.generation_config._from_model_config = False  # else transformers goes back to the architecture's own
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[list[int]],
+    ends: list[int],
+    sampling: Sampling = Sampling(),
+    *,
+    streamer: Any = None,
+) -> list[Answer]:
+    """Answers to prompts, all at once, padded on the left. What the model's own generation config says does not count.
+
+    Args:
+        model: in eval mode.
+        ends: see end_ids.
+        streamer: gets the ids of a single prompt's answer as they come; see transformers.TextStreamer.
+
+    Raises:
+        DataError: a prompt leaves no room in the model's context.
+    """
+    network = model.get_base_model() if hasattr(model, "get_base_model") else model  # the adapters are inside
+    lengths = [len(ids) for ids in prompts]
+    context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    if max(lengths) >= context:
+        raise DataError(f"a prompt of {max(lengths):,} tokens: the model's context is {context:,}; shorten it")
+    room = min(sampling.max_new_tokens, context - max(lengths))
+    if room < sampling.max_new_tokens and len(prompts) > 1:  # each to its own limit
+        return [generate(model, tokenizer, [ids], ends, sampling)[0] for ids in prompts]
+    pad = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    rows = torch.tensor([[pad] * (max(lengths) - len(ids)) + ids for ids in prompts], device=network.device)
+    mask = torch.tensor([[0] * (max(lengths) - size) + [1] * size for size in lengths], device=network.device)
+    settings: dict[str, Any] = {"max_new_tokens": room, "eos_token_id": ends, "pad_token_id": pad, "use_cache": True}
+    if sampling.temperature > 0:
+        settings |= {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    own, network.generation_config = network.generation_config, GenerationConfig(**settings)
+    devices = [network.device] if network.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices, enabled=sampling.seed is not None):
+            if sampling.seed is not None:
+                torch.manual_seed(sampling.seed)
+            made = network.generate(rows, attention_mask=mask, streamer=streamer)
+    finally:
+        network.generation_config = own
+    return [_answer(tokenizer, ids, ends) for ids in made[:, max(lengths) :].tolist()]
+
+
+def _answer(tokenizer: Any, ids: list[int], ends: list[int]) -> Answer:
+    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+    return Answer(tokenizer.decode(ids[:stop], clean_up_tokenization_spaces=False), stop is not None)

@@ -1,0 +1,80 @@
+"""The prompts of a file: text with one per line, or JSON lines with `prompt` or `messages`."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainyard.data.conversations import formats
+from trainyard.data.conversations.formats import Message
+from trainyard.errors import ConversationError, DataError
+
+SHOWN = 10
+"""So many bad lines are named."""
+
+
+class Prompt(NamedTuple):
+    """Something to answer."""
+
+    row: dict[str, Any]
+    """As the file has it."""
+    messages: list[Message]
+    tools: list[Any] | None = None
+
+
+def simple(text: str) -> Prompt:
+    return Prompt({"prompt": text}, [{"role": "user", "content": text}])
+
+
+def read(file: str) -> list[Prompt]:
+    """The prompts of a file. One named .jsonl or .json has an object per line, any other a prompt per line.
+
+    Raises:
+        DataError: with the first lines that are no prompts, or what is wrong with the file.
+    """
+    try:
+        lines = Path(file).expanduser().read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--prompts {file}: it cannot be read: {error}. Give a file of UTF-8 text") from error
+    is_json = Path(file).suffix in (".jsonl", ".json")
+    found: list[Prompt] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found.append(parse(json.loads(line)) if is_json else simple(line.rstrip("\r")))
+        except ValueError as error:
+            problems.append(f"{file}:{number}: {error}")
+    if problems:
+        more = [f"{file}: {len(problems) - SHOWN:,} more lines are bad"] * (len(problems) > SHOWN)
+        raise DataError(*problems[:SHOWN], *more)
+    if not found:
+        raise DataError(f"--prompts {file}: there is no prompt in it; write one per line")
+    return found
+
+
+def parse(row: Any) -> Prompt:
+    """An object with `prompt`, or with `messages` and perhaps `tools`.
+
+    Raises:
+        ConversationError: it is none, or there is nothing to answer.
+    """
+    if not isinstance(row, dict) or ("prompt" in row) == ("messages" in row):
+        raise ConversationError('must be {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}')
+    try:
+        json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ConversationError("half of a surrogate pair in it, which is no character") from error
+    if "prompt" in row:
+        if not isinstance(row["prompt"], str) or not row["prompt"]:
+            raise ConversationError(f"prompt={row['prompt']!r}: must be text; a conversation goes under messages")
+        return simple(row["prompt"])._replace(row=row)
+    if not isinstance(row["messages"], list) or not row["messages"]:
+        raise ConversationError(f"messages={row['messages']!r}: must be a list of messages")
+    answer = {"role": "assistant", "content": ""}  # what is to be generated stands last
+    given = {"messages": [*row["messages"], answer], "tools": row.get("tools")}
+    conversation = formats.parse(given, "messages", {"messages": "messages", "tools": "tools"})
+    messages = conversation.messages[:-1]
+    if messages[-1]["role"] == "assistant":
+        raise ConversationError("the last message is the assistant's, so there is nothing to answer; leave it out")
+    return Prompt(row, messages, conversation.tools)

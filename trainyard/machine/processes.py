@@ -1,0 +1,45 @@
+"""What becomes of a process when the one that started it dies."""
+
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """In a new process: get this signal when the one that started it dies (Linux, prctl)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def session(leader: int) -> list[psutil.Process]:
+    """All live processes of the session that a launcher leads, those that lost their parent included."""
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, PermissionError, psutil.Error):
+            continue
+    return members
+
+
+def follow_controller() -> None:
+    """Leaves when the controller on this host is gone: a rank without one would hold its device for ever."""
+    host, _, pid = os.environ.get("TRAINYARD_CONTROLLER", "").partition(" ")
+    if host != socket.gethostname():
+        return
+
+    def watch() -> None:
+        while Path(f"/proc/{pid}").exists() or not Path("/proc").exists():
+            time.sleep(1.0)
+        print("the controller is gone; leaving", flush=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="follow-controller").start()

@@ -1,0 +1,74 @@
+"""trainyard.training.arguments."""
+
+import math
+from pathlib import Path
+
+import torch
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
+
+from trainyard.checkpoint.restore import is_universal
+from trainyard.config import deepspeed as zero
+from trainyard.config.schema import Config, TrainerConfig
+from trainyard.config.training_arguments import given_arguments
+
+
+def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> TrainingArguments:
+    """TrainingArguments from the settings of the same names. Activates ZeRO-3 for models built from here on.
+
+    Args:
+        resume: the checkpoint that will be loaded.
+
+    Raises:
+        ValueError: from TrainingArguments itself, for values that contradict each other.
+    """
+    given = given_arguments(config.trainer)
+    steps = {"logging_steps", "save_steps", "eval_steps"} & given.keys()
+    given |= {name: int(given[name]) for name in steps if given[name] >= 1}
+    if config.data.eval_fraction == 0:
+        given |= {"eval_strategy": "no", "eval_on_start": False}
+    chooses = config.trainer.early_stopping_patience or config.trainer.load_best_model_at_end
+    if chooses or config.trainer.save_strategy == "best":
+        given |= {"metric_for_best_model": given.get("metric_for_best_model", "eval_loss"), "greater_is_better": False}
+    values = None
+    if config.deepspeed.config is not None:
+        values = zero.complete(zero.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
+        if resume is not None and is_universal(resume):
+            values["checkpoint"] = values.get("checkpoint", {}) | {"load_universal": True}
+    return TrainingArguments(
+        **given,
+        output_dir=str(output_dir),
+        deepspeed=values,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend="nccl" if torch.cuda.is_available() else "gloo",
+        ddp_timeout=int(config.launch.timeout_s),
+        seed=config.run.seed,
+        disable_tqdm=True,
+        report_to="none",
+        ignore_data_skip=True,  # our loader starts at the right position
+        restore_callback_states_from_checkpoint=True,  # the patience of early stopping
+        remove_unused_columns=False,
+        logging_nan_inf_filter=False,  # a NaN must be seen, and the filter synchronises every micro batch
+    )
+
+
+def count_steps(trainer: TrainerConfig, num_samples: int) -> int:
+    """Optimizer steps of the run: max_steps, or enough that every sample is seen num_train_epochs times."""
+    if trainer.max_steps > 0:
+        return trainer.max_steps
+    assert trainer.global_batch_size
+    return math.ceil(trainer.num_train_epochs * num_samples / trainer.global_batch_size)
+
+
+def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: int) -> None:
+    """Turns the strategy `epoch` into steps, in place: the loader is one stream, so the Trainer sees no epoch end."""
+    per_epoch = max(1, math.ceil(num_samples / global_batch))
+    for what in ("logging", "eval", "save"):
+        if getattr(args, f"{what}_strategy") == "epoch":
+            setattr(args, f"{what}_strategy", type(getattr(args, f"{what}_strategy"))("steps"))
+            setattr(args, f"{what}_steps", per_epoch)
+
+
+def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:
+    if not trainer.early_stopping_patience:
+        return []
+    return [EarlyStoppingCallback(trainer.early_stopping_patience, trainer.early_stopping_threshold)]

@@ -1,0 +1,140 @@
+"""Spikes of the loss: found against a running window, and logged or, with their data, undone."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch.distributed as dist
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trainyard.checkpoint import directory
+from trainyard.errors import FinalError, RollbackError, StoppedError
+from trainyard.rundir.metrics import read_metrics
+from trainyard.rundir.rank import Rank
+from trainyard.training import skipped
+from trainyard.training.callbacks.bad_steps import BadSteps
+from trainyard.training.callbacks.stop import StopCallback
+
+
+class Usual(NamedTuple):
+    """What the loss was like."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass
+class LossWindow:
+    """The losses of the last `size` steps that were no spikes.
+
+    A loss is a spike when it lies more than `deviations` standard deviations above their mean. Half a window of spikes
+    in a row are none: the loss has found another level, and they become the window.
+    """
+
+    size: int
+    deviations: float
+    losses: list[float] = field(default_factory=list)
+    outside: list[float] = field(default_factory=list)
+    """Spikes since the last loss that was none."""
+
+    def add(self, loss: float) -> Usual | None:
+        """Takes in the next loss; if it is a spike, returns what was usual before it."""
+        half = self.size // 2
+        if len(self.losses) >= half:
+            mean = math.fsum(self.losses) / len(self.losses)
+            deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in self.losses) / len(self.losses))
+            if loss > mean + self.deviations * deviation:
+                self.outside.append(loss)
+                if len(self.outside) >= half:
+                    self.losses, self.outside = self.outside, []
+                return Usual(mean, deviation)
+        self.outside = []
+        self.losses = [*self.losses, loss][-self.size :]
+        return None
+
+
+class SpikeCallback(TrainerCallback):
+    """Looks at the loss of every good step, the mean over all ranks, and does what trainer.on_spike says.
+
+    log: a line on the screen, and a row in spikes.jsonl.
+
+    rollback: what PaLM did by hand (Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, section
+    5.1), which restarted about 100 steps before a spike and left out the 200 to 500 batches before and around it, since
+    spikes came from certain batches meeting a certain state of the weights. All ranks leave, the controller starts them
+    again from the newest checkpoint, and a stretch of the data is left out from then on: the samples of the steps of
+    one window, the spike's being the last, as far as the checkpoint does not have them already. A shorter stretch might
+    spare the batches that led up to the spike; a longer one would cost a run that saves seldom much data for nothing.
+    The steps between the checkpoint and the stretch are trained again, the same as before.
+    """
+
+    def __init__(self, worker: Rank, stop: StopCallback, bad_steps: BadSteps, window: LossWindow, *, roll_back: bool):
+        self.worker, self.stop, self.bad_steps, self.window = worker, stop, bad_steps, window
+        self.roll_back = roll_back
+        self.rollbacks = len(skipped.read(worker.run_dir))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it, so that a resumed run decides the same."""
+        return {"losses": self.window.losses, "outside": self.window.outside}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.window.losses = state.get("losses", [])[-self.window.size :]
+        self.window.outside = state.get("outside", [])
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.bad_steps.is_bad:
+            return
+        usual = self.window.add(self.bad_steps.loss)
+        if usual is None:
+            return
+        first = self._begins_at(state.global_step) if self.roll_back else state.global_step - 1
+        samples = self.bad_steps.samples
+        row = {
+            "step": state.global_step,
+            "loss": self.bad_steps.loss,
+            **usual._asdict(),
+            "first_sample": int(samples.of_step(first)[0]),
+            "last_sample": int(samples.of_step(state.global_step - 1)[-1]),
+        }
+        spike = (
+            f"step {state.global_step}: the loss {self.bad_steps.loss:.4g} is a spike, above the usual "
+            f"{usual.mean:.4g} by more than {self.window.deviations:g} standard deviations of {usual.deviation:.2g}; "
+            f"{samples.named(samples.of_step(state.global_step - 1))}"
+        )
+        if self.roll_back:
+            self._undo(spike, row)
+        self.worker.say(spike)
+        if self.worker.is_first:
+            self._log(row)
+
+    def _begins_at(self, step: int) -> int:
+        """The first step, counted from 0, of the stretch that a spike at `step` costs."""
+        newest = directory.newest_whole(self.worker.run_dir.checkpoints)
+        saved = directory.step_of(newest) if newest else None
+        return max(self.worker.resume_step if saved is None else saved, step - self.window.size)
+
+    def _log(self, row: dict[str, Any]) -> None:
+        """Once, though a crash may have it met twice."""
+        path = self.worker.run_dir.spikes
+        rows = [each for each in read_metrics(path) if each["step"] < row["step"]]
+        path.write_text("".join(json.dumps(each) + "\n" for each in [*rows, row]), encoding="utf-8")
+
+    def _undo(self, spike: str, row: dict[str, Any]) -> None:
+        """
+        Raises:
+            RollbackError: the stretch is on record; the controller starts the ranks again.
+            StoppedError: likewise, but the run was to stop; the next start goes on without the stretch.
+            FinalError: it has been done too often.
+        """
+        if self.rollbacks >= skipped.MAX_ROLLBACKS:
+            raise FinalError(
+                f"{spike}; trainer.on_spike=rollback has gone back {self.rollbacks} times, at most: the data is not "
+                f"the cause. Lower trainer.learning_rate, or let spikes pass with trainer.on_spike=log"
+            )
+        self.worker.say(f"{spike}; going back, samples {row['first_sample']} to {row['last_sample']} are left out")
+        if self.worker.is_first:
+            skipped.add(self.worker.run_dir, row)
+        dist.barrier()  # no rank leaves before it is on record
+        if self.stop.stopped:
+            raise StoppedError
+        raise RollbackError(spike)

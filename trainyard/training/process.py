@@ -1,0 +1,77 @@
+"""One rank's process: its log, its signals, its last words, and rank 0's voice on the controller's screen."""
+
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from trainyard.errors import FinalError, RollbackError
+from trainyard.machine import signals
+from trainyard.machine.processes import follow_controller
+from trainyard.rundir.directory import RunDir
+from trainyard.rundir.rank import Rank
+
+
+@contextmanager
+def rank_process(arguments: list[str]) -> Iterator[Rank]:
+    """Runs a rank: `arguments` are the run's config.yaml and, when it resumes, a checkpoint directory.
+
+    All output, that of libraries in C too, goes to logs/rank-N.log. An exception is written to logs/rank-N.error.json,
+    with the time at which it happened, and ends the process at once: a rank that waits in a destructor for its peers
+    would keep the launch alive.
+    """
+    run_dir = RunDir(Path(arguments[0]).parent)
+    resume = Path(arguments[1]) if len(arguments) > 1 else None
+    this = Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), run_dir, resume)
+    log = run_dir.logs / f"rank-{this.rank}.log"
+    _redirect(log)
+    follow_controller()
+
+    def note_stop(number: int, frame: FrameType | None) -> None:
+        this.stop_signalled = signal.Signals(number).name
+
+    for number in signals.STOPPING:
+        signal.signal(number, note_stop)
+    signals.let_through()
+    pid = run_dir.logs / f"rank-{this.rank}.pid"
+    pid.write_text(f"{os.uname().nodename} {os.getpid()}", encoding="utf-8")
+    try:
+        this.note(now=True)
+        yield this
+        pid.unlink()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # all is saved; on the way out of the interpreter a library's thread may still abort the process
+    except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
+        traceback.print_exc()
+        last_words = {
+            "rank": this.rank,
+            "step": this.step,
+            "final": isinstance(error, FinalError),
+            "rollback": isinstance(error, RollbackError),
+            "time": time.time(),
+            "error": " ".join(f"{type(error).__name__}: {error}".split()),  # one line
+            "traceback": "".join(traceback.format_exception(error, limit=-6)),
+            "log": str(log),
+        }
+        (run_dir.logs / f"rank-{this.rank}.error.json").write_text(json.dumps(last_words), encoding="utf-8")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _redirect(log: Path) -> None:
+    stream = log.open("ab", buffering=0)
+    os.dup2(stream.fileno(), 1)
+    os.dup2(stream.fileno(), 2)
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # the controller asks for the stacks of ranks that hang
+    print(f"---- {time.strftime('%Y-%m-%d %H:%M:%S')} pid {os.getpid()} on {socket.gethostname()}", flush=True)

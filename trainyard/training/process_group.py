@@ -1,0 +1,29 @@
+"""trainyard.training.process_group."""
+
+import os
+from datetime import timedelta
+
+import torch
+
+
+def start_process_group(timeout_s: float) -> None:
+    """NCCL where there are GPUs, else gloo; with a timeout of our own, which the Trainer would ignore on the CPU."""
+    import deepspeed
+
+    # DeepSpeed would compile a shared-memory all-reduce for inference at the first launch on a CPU. Training never
+    # calls it, and a process killed meanwhile leaves a lock that every later run waits for.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    on_gpu = torch.cuda.is_available()
+    wanted = os.environ.get("TRAINYARD_DEVICE", "cuda" if on_gpu else "cpu")
+    if on_gpu != (wanted == "cuda"):
+        raise RuntimeError(
+            f"the driver shows a device of kind {wanted}, but torch {torch.__version__} "
+            f"{'sees a GPU' if on_gpu else 'cannot use it'}: install the torch build for this driver, "
+            f"or hide the GPUs with CUDA_VISIBLE_DEVICES="
+        )
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # By DeepSpeed and before TrainingArguments: ZeRO-3 asks DeepSpeed for the world size while the model is built.
+    deepspeed.init_distributed(
+        "nccl" if on_gpu else "gloo", auto_mpi_discovery=False, timeout=timedelta(seconds=timeout_s), verbose=False
+    )
