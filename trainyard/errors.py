@@ -1,7 +1,6 @@
 """What the exit codes mean; see trainyard.commands.train. Imports nothing, for commands that answer at once."""
 
 from collections.abc import Sequence
-
 from typing import Any
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75

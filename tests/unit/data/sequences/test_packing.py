@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from unit.data.test_store import make_store
 
 from trainyard.data.batches.dataset import TokenDataset
 from trainyard.data.sequences import packing as plan_module
 from trainyard.data.sequences.packing import PACKINGS, Plan, best_fit, concat, padded
+from unit.data.test_store import make_store
 
 Pieces = list[tuple[int, int]]
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.data.test_store import make_store
 
 from trainyard.data.batches.dataset import TokenDataset
 from trainyard.data.conversations.answers import NOWHERE
 from trainyard.data.sequences.packing import PACKINGS
 from trainyard.data.sequences.truncation import Fitted, _parts, fit
+from unit.data.test_store import make_store
 
 CUTS = [10, 40, 70]
 """Exchanges of a conversation of 100 tokens; the first ten are the system message."""

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from unit.data.test_store import make_store
 
 from trainyard.data.batches.dataset import TokenDataset
 from trainyard.data.batches.loader import BatchLayout
@@ -18,6 +17,7 @@ from trainyard.data.sequences.order import sample_indices
 from trainyard.data.sequences.packing import concat
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.step_samples import StepSamples
+from unit.data.test_store import make_store
 
 STARTS, LENGTHS = np.array([0, 50, 57]), np.array([50, 7, 43])
 SPLIT = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=2)
