@@ -1,4 +1,4 @@
-"""A launch on the nodes of a hostfile: on each, over ssh, launchers/node.py starts DeepSpeed's launcher and stays there.
+"""A launch on the nodes of a hostfile: on each, over ssh, launchers/node.py starts DeepSpeed's launcher and follows it.
 
 DeepSpeed's own way to several nodes, pdsh, hands environment and paths to a remote shell as they are, and the ranks
 live on when the connection is lost. Here the command line over ssh is the same for every run; all else goes through
