@@ -9,14 +9,12 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from trainyard.config.stages import STAGES
 from trainyard.errors import FAILED, WRONG
 from trainyard.machine.processes import follow_controller
 
 if TYPE_CHECKING:
     from trainyard.config.schema import Config
-
-
-STAGES = ("pretrain", "sft")
 
 
 class Verb(NamedTuple):
@@ -68,7 +66,7 @@ def _fill(parser: argparse.ArgumentParser, verb: Verb) -> None:
     module = importlib.import_module(verb.module)
     parser.description = module.__doc__
     if verb.has_config:
-        parser.add_argument("stage", choices=STAGES)
+        parser.add_argument("stage", choices=tuple(STAGES))
         parser.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
     module.add_options(parser)
     parser.set_defaults(run=module.run)

@@ -14,10 +14,9 @@ from trainyard.checks.inputs import model_problems, source_problems
 from trainyard.checks.numbers import number_problems
 from trainyard.config import deepspeed
 from trainyard.config.schema import Config
+from trainyard.config.stages import STAGES
 from trainyard.config.training_arguments import choice_problems
-from trainyard.data.conversations import formats as chat
 from trainyard.data.sequences.truncation import TRUNCATIONS
-from trainyard.data.sources import files
 from trainyard.machine import ports
 from trainyard.machine.devices import Devices
 from trainyard.rundir.directory import RunDir, unfit
@@ -48,13 +47,10 @@ def choice_and_number_problems(config: Config) -> Iterator[str]:
 
 
 def _choices(config: Config) -> Iterator[str]:
+    stage = STAGES[config.stage]
     fixed: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("model.init", config.model.init, ("pretrained", "scratch")),
-        (
-            "data.packing",
-            config.data.packing,
-            ("concat", "best_fit", "padded") if config.stage == "pretrain" else ("best_fit", "padded"),
-        ),
+        ("data.packing", config.data.packing, stage.packings),
         ("data.truncation", config.data.truncation, TRUNCATIONS),
         ("data.learn", config.data.learn, ("all", "last")),
         ("peft.method", config.peft.method, (None, "lora")),
@@ -65,8 +61,7 @@ def _choices(config: Config) -> Iterator[str]:
         ("tracking.mode", config.tracking.mode, ("local", "cloud", "offline", "disabled")),
     ]
     for number, source in enumerate(config.data.sources):
-        formats = files.FORMATS if config.stage == "pretrain" else chat.SOURCES
-        fixed.append((f"data.sources[{number}].format", source.format, formats))
+        fixed.append((f"data.sources[{number}].format", source.format, stage.formats))
         fixed.append((f"data.sources[{number}].document", source.document, DOCUMENTS))
     for name, value, allowed in fixed:
         if value not in allowed:

@@ -7,6 +7,7 @@ from pathlib import Path
 from trainyard import ROOT
 from trainyard.config.overrides import default_name
 from trainyard.config.schema import Config, ModelConfig
+from trainyard.config.stages import STAGES
 from trainyard.machine.devices import Devices
 
 
@@ -15,8 +16,8 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
     trainer, launch = config.trainer, config.launch
     config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
     config.run.name = config.run.name or default_name(overrides)
-    if config.stage == "sft" and not any(re.match(r"\+*(model|experiment)[.=]", item) for item in overrides):
-        config.model = pretrained_default(config)
+    if not any(re.match(r"\+*(model|experiment)[.=]", item) for item in overrides):
+        config.model = default_model(config)
     config.model.init = config.model.init or ("pretrained" if config.model.path else "scratch")
     if launch.num_devices is None:
         launch.num_devices = min(hosts.values(), default=devices.count)
@@ -37,10 +38,12 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
         trainer.gradient_accumulation_steps = trainer.global_batch_size // unit
 
 
-def pretrained_default(config: Config) -> ModelConfig:
-    """The model that `launch/pretrain.sh` has left, to be fine-tuned by default; a fresh one when there is none."""
-    path = Path(config.paths.outputs) / "pretrain" / "default" / "model"
-    return ModelConfig(path=str(path), init="pretrained") if (path / "config.json").is_file() else config.model
+def default_model(config: Config) -> ModelConfig:
+    """The model of a command that names no model: the stage's default if it has been trained, else the config's."""
+    default = STAGES[config.stage].default_model
+    path = Path(config.paths.outputs, default) if default else None
+    there = path is not None and (path / "config.json").is_file()
+    return ModelConfig(path=str(path), init="pretrained") if there else config.model
 
 
 def chat_template(name: str | None) -> str | None:

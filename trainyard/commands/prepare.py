@@ -15,6 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from trainyard.config.schema import Config
+from trainyard.config.stages import STAGES
 from trainyard.data.preparation import prepare
 from trainyard.data.preparation.processes import give_memory_back, helpers
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
@@ -89,8 +90,8 @@ def ready(
 
 
 def _encoder(stage: str) -> Any:
-    """The stage's own way from text to ids; trainyard imports neither stage by name."""
-    return importlib.import_module(f"{stage}.encode").Encoder
+    """The stage's own class that turns documents into token ids."""
+    return importlib.import_module(STAGES[stage].encoder_module).Encoder
 
 
 @contextlib.contextmanager

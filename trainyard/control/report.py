@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard.config.schema import Config
+from trainyard.config.stages import STAGES
 from trainyard.control.attempt import Attempt
 from trainyard.errors import WRONG
 from trainyard.files import read_json
@@ -47,16 +48,9 @@ def finished(config: Config, run_dir: RunDir, status: dict[str, Any]) -> str:
     lines += [
         f"  {'model':14} {model}",
         f"  {'dashboard':14} bash launch/dashboard.sh {_short(Path(config.paths.outputs))}",
-        f"  {'next':14} {_next(config.stage, model)}",
+        f"  {'next':14} {STAGES[config.stage].next_command.format(model=model)}",
     ]
     return "\n".join(lines)
-
-
-def _next(stage: str, model: str) -> str:
-    """The command that one would try now."""
-    if stage == "sft":
-        return f"python -m trainyard chat {model}"
-    return f"bash launch/sft.sh model.path={model}"
 
 
 class Failure(NamedTuple):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainyard.config.overrides import spelled
+from trainyard.config.stages import STAGES
 from trainyard.machine.devices import Devices
 from trainyard.machine.processes import end_with_parent
 from trainyard.sweeps.grid import Point
@@ -92,4 +93,4 @@ def command(stage: str, sweep: str, point: Point, devices: int | None = None) ->
     own = [f"run.sweep={spelled(sweep)}", f"run.name={spelled(point.name)}"]
     placed = [f"launch.num_devices={devices}"] if devices else []
     rest = [item for item in point.overrides if not (devices and item.startswith("launch.num_devices="))]
-    return [sys.executable, "-m", stage, *rest, *placed, *own]
+    return [sys.executable, "-m", STAGES[stage].module, *rest, *placed, *own]

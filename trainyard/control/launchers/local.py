@@ -12,6 +12,7 @@ import psutil
 
 from trainyard import ROOT
 from trainyard.config.schema import Config
+from trainyard.config.stages import STAGES
 from trainyard.machine import signals
 from trainyard.machine.devices import Devices
 from trainyard.machine.ports import free_port
@@ -22,7 +23,7 @@ from trainyard.rundir.directory import RunDir
 def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
     """The launcher's arguments. Workers get two paths; every other override stays in the run's config.yaml."""
     launch = config.launch
-    worker = [f"{config.stage}.train", str(run.config)]
+    worker = [STAGES[config.stage].rank_module, str(run.config)]
     if resume is not None:
         worker.append(str(resume))
     script = Path(sys.executable).with_name("deepspeed")

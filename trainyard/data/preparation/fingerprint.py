@@ -14,15 +14,12 @@ from typing import Any
 import xxhash
 
 from trainyard.config.schema import DataConfig, SourceConfig
+from trainyard.config.stages import STAGES
 from trainyard.data.sources import files
 from trainyard.errors import DataError
 
 STORE_FORMAT = 5
 """Raise it when the same inputs would give another store."""
-
-
-CONVERSATION = ("chat_template", "template_variables", "learn", "train_on_prompt")
-"""Settings that change the tokens or the mask of a conversation."""
 
 
 def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
@@ -32,7 +29,7 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
         DataError: files that are not there or cannot be read; a hub that does not answer.
     """
     cache = DigestCache(cache_file)
-    decisive = {"pretrain": ("end_of_text", "allow_special_tokens"), "sft": CONVERSATION}[stage]
+    decisive = STAGES[stage].decisive
     parts: list[Any] = [STORE_FORMAT, stage, data.max_document_mb, *(getattr(data, name) for name in decisive)]
     for source in data.sources:
         kept = files.container(source)
@@ -55,15 +52,16 @@ def _decisive_name(source: SourceConfig, file: Path) -> str:
 
 
 def store_name(stage: str, digest: str, tokenizer_files: list[Path]) -> str:
-    """The name of the store's directory. Pretraining does not look at a chat template."""
+    """The name of the store's directory. A chat template counts where the stage uses it."""
+    ignored = ["model_max_length"] if STAGES[stage].uses_chat_template else ["model_max_length", "chat_template"]
     state = xxhash.xxh3_128(digest.encode())
     for file in tokenizer_files:
         content = file.read_bytes()
-        if stage == "pretrain" and file.name == "chat_template.jinja":
+        if file.name == "chat_template.jinja" and not STAGES[stage].uses_chat_template:
             continue
         if file.name == "tokenizer_config.json":
             settings = json.loads(content)
-            for name in ("model_max_length", *(["chat_template"] if stage == "pretrain" else [])):
+            for name in ignored:
                 settings.pop(name, None)
             content = json.dumps(settings, sort_keys=True).encode()
         state.update(file.name.encode())

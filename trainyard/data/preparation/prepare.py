@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from trainyard.config.schema import DataConfig
+from trainyard.config.stages import STAGES
 from trainyard.data.conversations.formats import Conversation
 from trainyard.data.preparation import fingerprint
 from trainyard.data.preparation.parts import MakeEncoder, Parts, Report, group
@@ -29,9 +30,8 @@ from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
 from trainyard.files import locked
 
-SMALLEST_PART, MOST_PARTS = {"pretrain": 16 << 20, "sft": 4 << 20}, 4000
-"""A part is at least so many bytes, and a corpus not more than about so many parts: each is a file, mapped by all.
-Conversations take longer, and are fewer: their parts are smaller, so that processes end together."""
+MOST_PARTS = 4000
+"""Parts of a corpus, about; a large corpus has larger parts. Each part is a file that every reader maps."""
 
 
 def find(request: DataRequest) -> Prepared | None:
@@ -169,7 +169,7 @@ def _parts(request: DataRequest, store: Path, tokenizer: Any, make_encoder: Make
     with locked(store):  # nobody publishes meanwhile, so this does not leave an empty directory behind
         if not store.is_dir():
             directory.mkdir(exist_ok=True)
-    masked = request.stage != "pretrain"
+    masked = STAGES[request.stage].masked
     return Parts(directory, grouped, request.data, _readers(request), tokenizer, make_encoder, report, masked)
 
 
@@ -185,7 +185,7 @@ def _pieces(request: DataRequest) -> Iterator[Piece]:
 
 
 def _part_bytes(request: DataRequest) -> int:
-    return request.part_bytes or max(SMALLEST_PART[request.stage], source_bytes(request) // MOST_PARTS)
+    return request.part_bytes or max(STAGES[request.stage].smallest_part, source_bytes(request) // MOST_PARTS)
 
 
 def _revision(source: Any) -> str | None:

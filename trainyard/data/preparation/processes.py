@@ -10,14 +10,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+from trainyard.config.stages import STAGES
 from trainyard.data.preparation import prepare
 from trainyard.data.preparation.request import DataRequest, Share
 from trainyard.machine.processes import end_with_parent
-
-BYTES_PER_PROCESS, CORES_PER_PROCESS = {"pretrain": 4 << 30, "sft": 16 << 20}, {"pretrain": 4, "sft": 1}
-"""What a further process must have to do, and to do it with, to pay: it has to start. Text is tokenized by all cores as
-it is; conversations are rendered by one."""
-
 
 MOST_PROCESSES = 16
 """By default: each takes half a gigabyte of memory."""
@@ -60,6 +56,7 @@ def child(stage: str, overrides: Sequence[str], env: Mapping[str, str]) -> tuple
 
 def worthwhile(request: DataRequest, cores: int) -> int:
     """The number of processes by default."""
-    by_size = 1 + prepare.source_bytes(request) // BYTES_PER_PROCESS[request.stage]
-    most = min(by_size, cores // CORES_PER_PROCESS[request.stage], MOST_PROCESSES)
+    stage = STAGES[request.stage]
+    by_size = 1 + prepare.source_bytes(request) // stage.bytes_per_process
+    most = min(by_size, cores // stage.cores_per_process, MOST_PROCESSES)
     return min(most, prepare.count_parts(request)) if most > 1 else 1

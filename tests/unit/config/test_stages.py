@@ -1,0 +1,47 @@
+import ast
+import dataclasses
+
+import pytest
+from conftest import ROOT
+
+from trainyard.config.schema import DataConfig
+from trainyard.config.stages import STAGES, Stage
+from trainyard.data.conversations import formats
+from trainyard.data.sources import files
+
+
+def strings(tree: ast.AST) -> list[ast.Constant]:
+    """The string constants of a file, without its docstrings."""
+    expressions = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [node for node in constants if id(node) not in expressions]
+
+
+def test_only_the_table_spells_a_stage_s_name() -> None:
+    found = {
+        str(file.relative_to(ROOT)): {node.value for node in strings(ast.parse(file.read_text("utf-8")))} & set(STAGES)
+        for file in (ROOT / "trainyard").rglob("*.py")
+    }
+    assert len(found) > 120
+    assert {file: names for file, names in found.items() if names} == {"trainyard/config/stages.py": set(STAGES)}
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+def test_a_row_names_what_is_there(stage: Stage) -> None:
+    for module in (f"{stage.module}.__main__", stage.rank_module, stage.encoder_module):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+    assert (ROOT / "conf" / f"{stage.name}.yaml").is_file()
+    assert (ROOT / "launch" / f"{stage.name}.sh").is_file()
+    assert set(stage.decisive) <= {field.name for field in dataclasses.fields(DataConfig)}
+    assert stage.default_model is None or stage.default_model.partition("/")[0] in STAGES
+    assert "outputs/x" in stage.next_command.format(model="outputs/x")
+
+
+def test_every_format_that_can_be_read_belongs_to_a_stage() -> None:
+    assert STAGES["pretrain"].formats == files.FORMATS
+    assert STAGES["sft"].formats == formats.SOURCES
+
+
+def test_only_conversations_depend_on_a_chat_template_and_have_a_loss_mask() -> None:
+    assert [stage.name for stage in STAGES.values() if stage.uses_chat_template] == ["sft"]
+    assert [stage.name for stage in STAGES.values() if stage.masked] == ["sft"]
