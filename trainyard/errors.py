@@ -1,43 +1,71 @@
-"""What the exit codes mean; see trainyard.commands.train. Imports nothing, for commands that answer at once."""
+"""Every exception and exit code of ours.
+
+This module imports nothing, so that commands that answer at once can use it.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
+"""Exit codes of a run: it finished; it failed; the request is wrong and nothing was started; it was stopped by a signal
+and has a full checkpoint, so the same command resumes it."""
 
 
-class FinalError(Exception):
-    """A failure that another start would meet again."""
+class RequestError(ValueError):
+    """A request that cannot be met. `problems` holds every mistake, each with the value, the rule and the fix."""
 
-
-class RollbackError(Exception):
-    """No failure: all ranks leave together, so that the run goes on from its newest checkpoint in another way."""
-
-
-class ConfigError(ValueError):
-    """What is wrong with a request, every mistake in `problems`, each with the value, the rule and the fix."""
-
-    def __init__(self, problems: Sequence[str], partial: Any = None):
-        """`partial` is the config without the overrides that are wrong, for more to be checked."""
-        super().__init__("\n".join(problems))
-        self.problems, self.partial = list(problems), partial
-
-
-class StoppedError(Exception):
-    """All ranks leave together, where there is nothing to save."""
-
-
-class DataError(ValueError):
-    """Bad input, every problem in `problems`, each with its file and line."""
-
-    def __init__(self, *problems: str):
+    def __init__(self, problems: Sequence[str]):
         super().__init__("\n".join(problems))
         self.problems = list(problems)
 
 
+class ConfigError(RequestError):
+    """Settings that are wrong.
+
+    Attributes:
+        partial: the config without the overrides that are wrong, for the rest to be checked; None without one.
+    """
+
+    def __init__(self, problems: Sequence[str], partial: Any = None):
+        super().__init__(problems)
+        self.partial = partial
+
+
+class DataError(RequestError):
+    """Input that is bad, each problem with its file and line; or a model, a tokenizer or a run that is not there."""
+
+    def __init__(self, *problems: str):
+        super().__init__(problems)
+
+
 class ConversationError(ValueError):
-    """A row that is no conversation."""
+    """A row of the data that does not describe a conversation, or a chat template that cannot render one."""
 
 
 class BackendMismatchError(RuntimeError):
-    """The fast backend gave other ids than the reference: what it encoded so far must not be used."""
+    """The fast tokenizer backend gave other ids than the reference, so nothing that it encoded may be used."""
+
+
+class FinalError(Exception):
+    """A failure that every further start would meet again, so the controller does not restart the ranks."""
+
+
+class RollbackError(Exception):
+    """Not a failure: all ranks leave together, and the run goes on from its newest checkpoint with other data."""
+
+
+class StoppedError(Exception):
+    """All ranks leave together because the run is to stop, at a point where there is nothing to save."""
+
+
+class Ended(Exception):  # noqa: N818  an outcome, not an error
+    """The run has its exit code.
+
+    Attributes:
+        code: FINISHED, FAILED, WRONG or STOPPED.
+        message: shown as the last words; empty when everything is said already.
+    """
+
+    def __init__(self, code: int, message: str = ""):
+        super().__init__(message)
+        self.code, self.message = code, message

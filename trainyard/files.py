@@ -1,16 +1,37 @@
-"""One process at a time."""
+"""Files that several processes share: replaced in one step, read as JSON, digested, locked."""
 
 import contextlib
 import fcntl
 import json
 import os
+import secrets
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
+BLOCK_BYTES = 4 << 20
+"""A file is digested in blocks of this size."""
+
+PATIENCE_S = 0.05
+"""Seconds for which a lock is tried again when `lock_owner` of another process may be looking at it."""
+
+_POLL_S = 0.01
+
+_open_locks: set[int] = set()
+"""Descriptors of the lock files that this process holds or tries to hold."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its repr when the message is empty."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty when there is none."""
+    """The JSON object in a file; empty when the file is missing, cannot be read or holds something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -18,22 +39,120 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replaces a file by JSON in one step."""
+def write_json(path: Path, value: Any) -> None:
+    """Replaces a file by JSON in one step, see write_bytes."""
     write_text(path, json.dumps(value, indent=1))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file in one step: a reader sees the old content or the new."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
+    """Replaces a file by text in UTF-8 in one step, see write_bytes."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replaces a file in one step: a reader sees the old content or the new, and never a part.
+
+    Args:
+        durable: wait until the content is on the disk before it replaces the old one.
+    """
+    staging = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with staging.open("wb") as stream:
+            stream.write(data)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        staging.replace(path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+
+
+def digest(file: Path) -> str:
+    """The xxh3_128 digest of a file's content, in hex."""
+    state = xxhash.xxh3_128()
+    with file.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            state.update(block)
+    return state.hexdigest()
+
+
+def this_process() -> str:
+    """`pid 123 on host`: the owner's text of a lock."""
+    return f"pid {os.getpid()} on {socket.gethostname()}"
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a lock beside a file or directory while it is made; the lock of a dead process holds nothing."""
+    """Waits for the lock of a file or directory, and holds it while the block makes that file or directory.
+
+    The lock file is `.<name>.lock` beside it. The lock of a dead process holds nothing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with try_lock(path.with_name(f".{path.name}.lock"), patience_s=float("inf")):
         yield
+
+
+@contextlib.contextmanager
+def try_lock(path: Path, owner: str = "", *, patience_s: float = 0.0) -> Iterator[bool]:
+    """Takes the lock file `path` for the length of the block; yields False when another holder has it.
+
+    The lock ends with the process that took it, however it dies: a forked child closes its copy, and other children
+    never get one. `filelock.lock_descriptor` takes the kernel's lock on the open file. `filelock.FileLock` would do
+    more than is wanted here: it makes the directory anew when another process has renamed it meanwhile.
+
+    Args:
+        owner: a text for `lock_owner` and for people, written into the lock file.
+        patience_s: seconds for which the lock is tried again.
+
+    Raises:
+        OSError: the lock file cannot be opened (FileNotFoundError: its directory is missing), or the file system has no
+            locks.
+    """
+    from filelock import lock_descriptor, unlock_descriptor  # 0.1 s, which an answer to a mistake need not pay
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _open_locks.add(descriptor)
+    mine = False
+    try:
+        deadline = time.monotonic() + patience_s
+        while not (mine := lock_descriptor(descriptor, blocking=False)) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if mine:
+            os.truncate(descriptor, 0)
+            os.write(descriptor, owner.encode())
+        yield mine
+    finally:
+        if descriptor in _open_locks:  # a forked child has closed it already
+            _open_locks.discard(descriptor)
+            if mine:
+                unlock_descriptor(descriptor)
+            os.close(descriptor)
+
+
+def lock_owner(path: Path) -> str | None:
+    """The `owner` text of the process that holds a lock file; None when nobody does. Changes nothing.
+
+    It looks with a shared lock, which filelock does not offer, so that two who look never see each other; a process
+    that takes the lock at this moment tries again (PATIENCE_S). The file may be read-only.
+    """
+    try:
+        stream = path.open("r", encoding="utf-8")
+    except OSError:
+        return None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return stream.read().strip() or "another process"
+    return None
+
+
+def _close_locks() -> None:
+    """In a forked child: closes its copies of the parent's locks, which would keep them held."""
+    for descriptor in _open_locks:
+        os.close(descriptor)
+    _open_locks.clear()
+
+
+os.register_at_fork(after_in_child=_close_locks)

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from trainyard.checkpoint import pickles
-from trainyard.files import read_json, write_json
+from trainyard.files import digest, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -23,8 +21,7 @@ def write_manifest(checkpoint: Path, known: dict[str, Any] | None = None, **fact
     names = {str(file.relative_to(checkpoint)): file for file in sorted(checkpoint.rglob("*")) if file.is_file()}
     names.pop(MANIFEST, None)
     files = {
-        name: known.get(name) or {"size": file.stat().st_size, "xxh3_128": _checksum(file)}
-        for name, file in names.items()
+        name: known.get(name) or {"size": file.stat().st_size, "xxh3_128": digest(file)} for name, file in names.items()
     }
     write_json(checkpoint / MANIFEST, {**facts, "files": files})
 
@@ -50,7 +47,7 @@ def verify(checkpoint: Path) -> str | None:
             return f"{name} is missing"
         if file.stat().st_size != entry["size"]:
             return f"{name} has {file.stat().st_size} bytes instead of {entry['size']}"
-        if _checksum(file) != entry["xxh3_128"]:
+        if digest(file) != entry["xxh3_128"]:
             return f"{name} was damaged: its checksum differs from the manifest's"
     there = {str(file.relative_to(checkpoint)) for file in checkpoint.rglob("*") if file.is_file()}
     if strange := sorted(name for name in there - files.keys() if name.endswith(pickles.SUFFIXES)):
@@ -72,11 +69,3 @@ def state_bytes(checkpoint: Path) -> int:
     return sum(entry["size"] for name, entry in files.items() if name.endswith("_optim_states.pt")) or sum(
         entry["size"] for name, entry in files.items() if name.endswith((".safetensors", "optimizer.pt"))
     )
-
-
-def _checksum(file: Path) -> str:
-    state = xxhash.xxh3_128()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            state.update(block)
-    return state.hexdigest()

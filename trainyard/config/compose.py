@@ -19,6 +19,7 @@ from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
 from trainyard.config.training_arguments import MANAGED
 from trainyard.errors import ConfigError
+from trainyard.files import first_line
 
 
 def compose(stage: str, overrides: Sequence[str]) -> Config:
@@ -131,4 +132,4 @@ def reason_of(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None and str(cause.__cause__) not in ("", "None"):  # the parser's own have no text
         cause = cause.__cause__
-    return str(cause).strip().splitlines()[0]
+    return first_line(cause)

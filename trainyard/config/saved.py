@@ -8,14 +8,13 @@ import yaml
 
 from trainyard.config.schema import Config, SourceConfig, TrainerConfig
 from trainyard.config.secrets import redact
+from trainyard.files import write_text
 
 
 def save(config: Config, path: Path) -> None:
     """Writes the whole config as YAML, secrets masked; a reader sees the old file or the new one."""
     values = redact(dataclasses.asdict(config))
-    staging = path.with_name(f".{path.name}")
-    staging.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    staging.replace(path)
+    write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def load(path: Path) -> Config:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainyard.data.tokenization.encoded import Tokens
+from trainyard.files import write_json
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -90,9 +91,9 @@ def describe(
         "_output_all_columns": False,
         "_split": None,
     }
-    _write_json(directory / "state.json", state)
-    _write_json(directory / "dataset_info.json", {"features": _features(_columns(vocab_size, masked))})
-    _write_json(directory / "summary.json", summary)
+    write_json(directory / "state.json", state)
+    write_json(directory / "dataset_info.json", {"features": _features(_columns(vocab_size, masked))})
+    write_json(directory / "summary.json", summary)
 
 
 class TokenStore:
@@ -152,7 +153,3 @@ def _view(values: Any) -> npt.NDArray[Any]:
     if len(values) == 0:
         return np.empty(0, dtype)
     return np.frombuffer(values.buffers()[1], dtype, count=len(values), offset=values.offset * dtype.itemsize)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from trainyard.config import saved
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
+from trainyard.files import first_line
 from trainyard.rundir.directory import RunDir
 
 WHAT = "Give the directory of a finished run, of a model or of an adapter, or a hub id"
@@ -130,5 +131,4 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
-        raise DataError(f"{path}: it cannot be loaded: {reason} {WHAT}") from error
+        raise DataError(f"{path}: it cannot be loaded: {first_line(error)} {WHAT}") from error

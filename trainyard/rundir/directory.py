@@ -1,14 +1,11 @@
 """A run's directory: where its files lie, who owns it, what state it is in."""
 
-import fcntl
-import os
-import socket
-import time
+import contextlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from trainyard.config.schema import Config
-from trainyard.files import read_json, write_json
+from trainyard.files import PATIENCE_S, lock_owner, read_json, this_process, try_lock, write_json
 
 
 def run_path(config: Config) -> Path:
@@ -46,38 +43,24 @@ class RunDir:
         self.model = path / "model"
         self.deepspeed = path / "deepspeed.json"
         self._lock_file = path / ".lock"
-        self._lock: IO[str] | None = None
+        self._lock = contextlib.ExitStack()
 
     def holder(self) -> str | None:
         """Who runs in this directory now, as `pid 123 on host`; None when nobody does. Touches nothing."""
-        try:
-            stream = self._lock_file.open("r")
-        except OSError:
-            return None
-        with stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return stream.read().strip() or "another process"
-        return None
+        return lock_owner(self._lock_file)
 
     def acquire(self) -> bool:
         """Takes the directory for this process until it ends; False when another process has it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        stream = self._lock_file.open("a+")
-        if not _lock(stream):
-            stream.close()
-            return False
-        stream.truncate(0)
-        stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
-        stream.flush()
-        self._lock = stream  # closed, and so released, when the process ends
-        return True
+        with contextlib.ExitStack() as stack:
+            mine = stack.enter_context(try_lock(self._lock_file, this_process(), patience_s=PATIENCE_S))
+            if mine:
+                self._lock = stack.pop_all()
+        return mine
 
     def release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Gives the directory up; without effect when this process has not acquired it."""
+        self._lock.close()
 
     def read_status(self) -> dict[str, Any]:
         return read_json(self.status)
@@ -91,15 +74,3 @@ def unfit(name: str) -> str | None:
     if name and "/" not in name and not name.startswith(".") and len(name.encode()) <= 200:
         return None
     return "names a directory, so it must not be empty, start with a dot, contain / or be longer than 200 bytes"
-
-
-def _lock(stream: IO[str], tries: int = 5) -> bool:
-    """Tries again after a moment, for `holder` of another process may just be looking."""
-    for attempt in range(tries):
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if attempt < tries - 1:
-                time.sleep(0.01)
-    return False

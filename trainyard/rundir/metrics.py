@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from trainyard.files import write_text
+
 
 class MetricsFile:
     """metrics.jsonl: one line per step, the steps ascending, none twice, after any number of resumes."""
@@ -12,9 +14,7 @@ class MetricsFile:
         """Keeps of an earlier file what lies at or before `resume_step`; None starts anew."""
         self.path = path
         rows = [] if resume_step is None else [row for row in read_metrics(path) if row["step"] <= resume_step]
-        staging = path.with_name(f".{path.name}")
-        staging.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        staging.replace(path)
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
         self.history = rows
         self._last: dict[str, Any] = rows[-1] if rows else {}
         self._offset = path.stat().st_size - len(json.dumps(self._last) + "\n") if rows else 0

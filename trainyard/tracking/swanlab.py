@@ -9,7 +9,7 @@ from typing import Any
 
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
-from trainyard.files import read_json, write_json
+from trainyard.files import first_line, read_json, write_json
 from trainyard.rundir.directory import RunDir
 from trainyard.tracking import swanlab_board
 
@@ -57,7 +57,7 @@ def chart_name(metric: str) -> str:
 
 def complaint(error: Exception) -> str:
     """What SwanLab says of itself, in a line."""
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def varied(point: str) -> list[str]:

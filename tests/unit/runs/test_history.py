@@ -19,7 +19,6 @@ from trainyard.control.supervisor import STOPPED, Supervisor
 from trainyard.errors import DataError
 from trainyard.machine.devices import CPU
 from trainyard.machine.signals import StopSignals
-from trainyard.rundir import directory as rundir_directory
 from trainyard.rundir.directory import RunDir
 from trainyard.runs import choice, history
 from trainyard.runs.history import Run, Value, find
@@ -83,9 +82,9 @@ def test_looking_at_the_lock_does_not_keep_a_run_from_its_directory(
     run.release()
     looking = (run.path / ".lock").open()
     fcntl.flock(looking, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as holder() does, for a moment
-    monkeypatch.setattr(rundir_directory.time, "sleep", lambda seconds: looking.close())
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: looking.close())
     assert run.acquire()
-    monkeypatch.setattr(rundir_directory.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
     assert not RunDir(run.path).acquire()
 
 

@@ -7,7 +7,6 @@ Paths, modification times, the plan's and the trainer's settings are not in it.
 import contextlib
 import functools
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from trainyard.config.schema import DataConfig, SourceConfig
 from trainyard.config.stages import STAGES
 from trainyard.data.sources import files
 from trainyard.errors import DataError
+from trainyard.files import digest, first_line, read_json, write_json
 
 STORE_FORMAT = 5
 """Raise it when the same inputs would give another store."""
@@ -81,9 +81,8 @@ def _revision(path: str) -> str:
     try:
         return str(HfApi().dataset_info(path).sha)
     except Exception as error:  # the hub's and the network's errors share no base class
-        reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"{path}: neither a local path nor a dataset that the hub would name: {reason}. "
+            f"{path}: neither a local path nor a dataset that the hub would name: {first_line(error)}. "
             f"Check the id, HF_ENDPOINT and HF_TOKEN"
         ) from error
 
@@ -93,10 +92,7 @@ class DigestCache:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self.known: dict[str, list[Any]] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            self.known = {}
+        self.known: dict[str, list[Any]] = read_json(path)
         self.changed = False
 
     def digest(self, file: Path) -> str:
@@ -106,18 +102,13 @@ class DigestCache:
         entry = self.known.get(key)
         if entry and entry[:4] == identity:
             return str(entry[4])
-        state = xxhash.xxh3_128()
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                state.update(block)
-        self.known[key] = [*identity, state.hexdigest()]
+        content = digest(file)
+        self.known[key] = [*identity, content]
         self.changed = True
-        return state.hexdigest()
+        return content
 
     def save(self) -> None:
         """Only beside data that is prepared already: a lookup alone leaves no trace."""
         if self.changed and self.path.parent.is_dir():
             with contextlib.suppress(OSError):  # read-only: it is hashed again next time
-                staging = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
-                staging.write_text(json.dumps(self.known))
-                staging.replace(self.path)
+                write_json(self.path, self.known)

@@ -7,10 +7,8 @@ store beside them and renames the directory: from then on it is a store.
 """
 
 import contextlib
-import fcntl
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +24,7 @@ from trainyard.data.store import ArrowWriter
 from trainyard.data.tokenization.encoded import Tokens
 from trainyard.data.tokenization.tokenizer import vocab_size
 from trainyard.errors import BackendMismatchError, DataError
+from trainyard.files import this_process, try_lock, write_bytes
 
 _POLL_S = 0.1
 
@@ -114,19 +113,6 @@ class Parts:
     def disproved(self) -> Path:
         return self.directory / "disproved.txt"
 
-    @contextlib.contextmanager
-    def _claimed(self, number: int) -> Iterator[bool]:
-        with self._lock_file(number).open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                stream.truncate(0)
-                stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
-                stream.flush()
-                yield True
-
     def _lock_file(self, number: int) -> Path:
         return self.directory / f"part-{number:05d}.lock"
 
@@ -147,7 +133,7 @@ class Parts:
             worked = False
             for number in todo:
                 try:
-                    with self._claimed(number) as mine:
+                    with try_lock(self._lock_file(number), this_process()) as mine:
                         if mine and not self.finished(number):
                             self._make_part(number)
                             worked = True
@@ -203,10 +189,7 @@ class Parts:
         }
         for file in self.directory.glob(f"part-{number:05d}.*.*"):
             _on_disk(file)
-        half = self.directory / f".part-{number:05d}.json"
-        half.write_text(json.dumps(described), encoding="utf-8")
-        _on_disk(half)
-        half.rename(self.description(number))
+        write_bytes(self.description(number), json.dumps(described).encode(), durable=True)
 
     def _choose_encoder(self, sample: list[Any]) -> Encoder:
         """One that is right for this corpus. That gigatoken is not, whoever finds it out, is noted for all."""

@@ -18,6 +18,7 @@ from trainyard.data.tokenization.encoded import Tokens
 from trainyard.data.tokenization.encoded import surround as put_around
 from trainyard.data.tokenization.tokenizer import vocab_size
 from trainyard.errors import BackendMismatchError
+from trainyard.files import first_line
 
 PROOF_CHARACTERS = 1_000_000
 """How much of the start of the corpus is encoded both ways before gigatoken is trusted."""
@@ -82,7 +83,7 @@ class TextEncoder:
         try:
             bare = self._fast(texts)
         except Exception as error:  # whatever it raises, the reference can do it
-            raise BackendMismatchError(f"gigatoken failed on this corpus: {_first_line(error)}") from error
+            raise BackendMismatchError(f"gigatoken failed on this corpus: {first_line(error)}") from error
         spelled, tokens = self._spelled(bare), put_around(bare, *self._around)
         probe = min((self._draw.randrange(len(texts)) for _ in range(4)), key=lambda index: len(texts[index]))
         if probe not in spelled and not np.array_equal(tokens.document(probe), self._reference([texts[probe]]).ids):
@@ -108,7 +109,7 @@ class TextEncoder:
             fast = self._make_fast()
             bare = fast(proof)
         except Exception as error:  # it refuses what it does not implement, each backend in its own way
-            self.reason = f"gigatoken does not take this tokenizer: {_first_line(error)}"
+            self.reason = f"gigatoken does not take this tokenizer: {first_line(error)}"
             return
         wanted = self._reference(proof)
         got, spelled = put_around(bare, *self._around), set(self._spelled(bare).tolist())
@@ -121,10 +122,6 @@ class TextEncoder:
                 return
         self._fast, self.name = fast, "gigatoken"
         self.reason = f"it gave the reference's ids on {len(proof) - len(spelled):,} documents of this corpus"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or repr(error)).splitlines()[0]
 
 
 def _head(texts: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.errors import DataError
+from trainyard.files import first_line
 
 NOT_TOKENIZER = re.compile(
     r"(.*\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|index\.json)|(generation_)?config\.json|\..*)"
@@ -68,9 +69,9 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"no tokenizer could be loaded from {path}: {reason} Set tokenizer.path to a directory or a hub id"
+            f"no tokenizer could be loaded from {path}: {first_line(error)} "
+            f"Set tokenizer.path to a directory or a hub id"
         ) from error
     tokenizer.chat_template = chat_template or tokenizer.chat_template
     if tokenizer.eos_token_id is None:
