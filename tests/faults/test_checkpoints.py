@@ -1,5 +1,6 @@
 """Checkpoints that are damaged, cut off or have no room: what is left is told apart, and the run goes on from it."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from conftest import Finished, clean_env
 from disturb import Faults, Warm, assert_same_run, leftovers
 
 from trainyard.checkpoint.directory import newest_good
-from trainyard.checkpoint.manifest import MANIFEST, verify, write_manifest
+from trainyard.checkpoint.manifest import MANIFEST, Manifest, entries, verify
 
 SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 
@@ -70,9 +71,10 @@ def remove(pattern: str) -> Callable[[Path], None]:
 
 def plant_code(checkpoint: Path) -> None:
     """With a manifest that agrees."""
-    facts = json.loads((checkpoint / MANIFEST).read_text())
+    manifest = Manifest.read(checkpoint)
+    assert manifest is not None
     (checkpoint / "rng_state_0.pth").write_bytes(pickle.dumps(Payload(checkpoint.parent.parent / "executed")))
-    write_manifest(checkpoint, **{key: value for key, value in facts.items() if key != "files"})
+    dataclasses.replace(manifest, files=entries(checkpoint)).write(checkpoint)
 
 
 def plant_a_shard(checkpoint: Path) -> None:

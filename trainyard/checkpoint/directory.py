@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainyard.checkpoint.manifest import MANIFEST, verify
-from trainyard.files import read_json
+from trainyard.checkpoint.manifest import MANIFEST, Manifest, verify
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -30,8 +29,8 @@ def required_bytes(directory: Path, trainable: int) -> int:
     These are the weights for transformers and for DeepSpeed, a float32 copy and two moments of AdamW.
     """
     newest = newest_whole(directory)
-    sizes = [entry["size"] for entry in read_json(newest / MANIFEST)["files"].values()] if newest else []
-    return sum(sizes) or 20 * trainable
+    manifest = Manifest.read(newest) if newest else None
+    return sum(entry.size for entry in manifest.files.values()) if manifest else 20 * trainable
 
 
 def lack_of_space(directory: Path, needed: int, what: str = "a checkpoint") -> str | None:

@@ -1,58 +1,136 @@
-"""trainyard.checkpoint.manifest."""
+"""manifest.json: the file that makes a directory a checkpoint, and by which its other files are trusted."""
 
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainyard.checkpoint import pickles
+from trainyard.checkpoint.layout import Layout, ranks_under
 from trainyard.files import digest, read_json, write_json
 
 MANIFEST = "manifest.json"
 
 
-def write_manifest(checkpoint: Path, known: dict[str, Any] | None = None, **facts: Any) -> None:
-    """Describes every file of a checkpoint by size and checksum, beside `facts` such as step and world_size.
+@dataclass(frozen=True)
+class FileEntry:
+    """A file as it was written."""
+
+    size: int
+    """In bytes."""
+    xxh3_128: str
+    """Checksum of the content, in hexadecimal digits."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Who wrote a checkpoint, under which settings, and every file of it."""
+
+    step: int | None = None
+    """Steps of the optimizer that were finished."""
+    samples_seen: int | None = None
+    """Sequences that all ranks have trained on, over the whole run."""
+    world_size: int | None = None
+    """Ranks that wrote the checkpoint."""
+    zero_stage: int | None = None
+    """0 under plain DDP."""
+    layout: Layout | None = None
+    """None when the manifest does not say: such a checkpoint fits no ranks as it is."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of trainyard and the libraries, by name."""
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    """By path below the checkpoint; the manifest itself is not among them."""
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> "Manifest | None":
+        """The manifest of a checkpoint; None where no save has finished. No other file is looked at."""
+        facts = read_json(checkpoint / MANIFEST)
+        if not facts.get("files"):
+            return None
+        known = {name: facts[name] for name in ("step", "samples_seen", "world_size", "zero_stage") if name in facts}
+        return cls(
+            **known,
+            layout=Layout.from_json(facts["layout"]) if "layout" in facts else None,
+            versions=facts.get("versions", {}),
+            files={name: FileEntry(**entry) for name, entry in facts["files"].items()},
+        )
+
+    def write(self, checkpoint: Path) -> None:
+        """Makes a directory a checkpoint. It is the last file of a save and is written in one step."""
+        facts: dict[str, Any] = asdict(self)
+        if self.layout is None:
+            del facts["layout"]
+        else:
+            facts["layout"] = self.layout.to_json()
+        write_json(checkpoint / MANIFEST, facts)
+
+    @property
+    def writers(self) -> str:
+        """`2 ranks under ZeRO-2`."""
+        return ranks_under(self.world_size, self.zero_stage)
+
+    def fits(self, layout: Layout, world_size: int) -> bool:
+        """Can so many ranks with this layout load the checkpoint as it is?"""
+        return self.layout == layout and (not layout.stage or self.world_size == world_size)
+
+    def state_bytes(self) -> int:
+        """Bytes of the optimizer's states, with the weights in float32, which DDP keeps in files of their own."""
+        sizes = {name: entry.size for name, entry in self.files.items()}
+        return sum(size for name, size in sizes.items() if name.endswith("_optim_states.pt")) or sum(
+            size for name, size in sizes.items() if name.endswith((".safetensors", "optimizer.pt"))
+        )
+
+
+def entries(directory: Path, known: dict[str, FileEntry] | None = None) -> dict[str, FileEntry]:
+    """An entry for every file below a directory but its manifest.
 
     Args:
-        known: entries of files that need not be read for that, by name.
-
-    Written last and in one step: a directory without a manifest is not a checkpoint.
+        known: entries of files that need not be read again, by path below the directory.
     """
     known = known or {}
-    names = {str(file.relative_to(checkpoint)): file for file in sorted(checkpoint.rglob("*")) if file.is_file()}
-    names.pop(MANIFEST, None)
-    files = {
-        name: known.get(name) or {"size": file.stat().st_size, "xxh3_128": digest(file)} for name, file in names.items()
-    }
-    write_json(checkpoint / MANIFEST, {**facts, "files": files})
+    files = {str(file.relative_to(directory)): file for file in sorted(directory.rglob("*")) if file.is_file()}
+    files.pop(MANIFEST, None)
+    return {name: known.get(name) or FileEntry(file.stat().st_size, digest(file)) for name, file in files.items()}
 
 
 def unfinished(checkpoint: Path) -> str | None:
-    """Why a directory is no checkpoint, or None when its save has finished; its files are not looked at."""
+    """Why a directory is no checkpoint; None when its save has finished. Files but the manifest are not looked at."""
     if not checkpoint.is_dir():
         return "no such directory"
-    return None if read_json(checkpoint / MANIFEST).get("files") else f"no {MANIFEST}: the save did not finish"
+    return None if Manifest.read(checkpoint) else f"no {MANIFEST}: the save did not finish"
 
 
 def verify(checkpoint: Path) -> str | None:
-    """Why a checkpoint cannot be trusted, or None when every file is what the manifest says, and none runs code.
+    """Why a checkpoint cannot be trusted; None when every file is as the manifest says and none would run code.
 
-    Nothing is unpickled for that.
+    Every file is read once; nothing is unpickled.
     """
-    if reason := unfinished(checkpoint):
-        return reason
-    files = read_json(checkpoint / MANIFEST)["files"]
-    for name, entry in files.items():
+    manifest = Manifest.read(checkpoint)
+    if manifest is None:
+        return unfinished(checkpoint)
+    return _damage(checkpoint, manifest) or _stranger(checkpoint, manifest) or _code(checkpoint, manifest)
+
+
+def _damage(checkpoint: Path, manifest: Manifest) -> str | None:
+    for name, entry in manifest.files.items():
         file = checkpoint / name
         if not file.is_file():
             return f"{name} is missing"
-        if file.stat().st_size != entry["size"]:
-            return f"{name} has {file.stat().st_size} bytes instead of {entry['size']}"
-        if digest(file) != entry["xxh3_128"]:
+        if file.stat().st_size != entry.size:
+            return f"{name} has {file.stat().st_size} bytes instead of {entry.size}"
+        if digest(file) != entry.xxh3_128:
             return f"{name} was damaged: its checksum differs from the manifest's"
+    return None
+
+
+def _stranger(checkpoint: Path, manifest: Manifest) -> str | None:
+    """A pickle that the save did not write: DeepSpeed would find it by its name and load it."""
     there = {str(file.relative_to(checkpoint)) for file in checkpoint.rglob("*") if file.is_file()}
-    if strange := sorted(name for name in there - files.keys() if name.endswith(pickles.SUFFIXES)):
-        return f"{strange[0]} is not in {MANIFEST}: no save has written it; delete it"
-    for name in files:
+    strangers = sorted(name for name in there - manifest.files.keys() if name.endswith(pickles.SUFFIXES))
+    return f"{strangers[0]} is not in {MANIFEST}: no save has written it; delete it" if strangers else None
+
+
+def _code(checkpoint: Path, manifest: Manifest) -> str | None:
+    for name in manifest.files:
         if name.endswith(pickles.SUFFIXES):
             try:
                 called = pickles.foreign(checkpoint / name)
@@ -61,11 +139,3 @@ def verify(checkpoint: Path) -> str | None:
             if called:
                 return f"{name} would run {called} when it is loaded, which no checkpoint needs"
     return None
-
-
-def state_bytes(checkpoint: Path) -> int:
-    """What the states of the optimizer take, float32 weights included, which DDP keeps apart."""
-    files = read_json(checkpoint / MANIFEST)["files"]
-    return sum(entry["size"] for name, entry in files.items() if name.endswith("_optim_states.pt")) or sum(
-        entry["size"] for name, entry in files.items() if name.endswith((".safetensors", "optimizer.pt"))
-    )

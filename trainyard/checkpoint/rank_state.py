@@ -1,25 +1,71 @@
-"""trainyard.checkpoint.rank_state."""
+"""What a rank keeps of itself in a checkpoint, beside the files of the Trainer and of DeepSpeed."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.files import read_json, write_json
 
-WINDOW = "trainer_window_{}.json"
-"""In a checkpoint, for each rank: the loss that is not logged yet, and whether an evaluation was left out."""
+FILE = "trainer_window_{}.json"
+"""In a checkpoint, one for each rank."""
 
 
-def write_rank_state(target: Path, rank: int, **values: Any) -> None:
-    """What a rank has summed up since the last line of metrics."""
-    write_json(target / WINDOW.format(rank), values)
+@dataclass(frozen=True)
+class BadStepsState:
+    """Of trainyard.training.callbacks.bad_steps."""
+
+    total: int = 0
+    """Bad steps of the run."""
+    streak: list[str] = field(default_factory=list)
+    """A line about each bad step since the last good one."""
+    save_due: bool = False
+    evaluation_due: bool = False
+    """These wait for the next good step."""
 
 
-def read_rank_state(found: Path, split: BatchLayout) -> dict[str, Any]:
-    """This rank's part of a checkpoint's window; the mean over all where another number of ranks has written it."""
-    windows = [read_json(file) for file in sorted(found.glob(WINDOW.format("*")))]
-    if len(windows) == split.world_size:
-        return read_json(found / WINDOW.format(split.rank))
-    if not windows:
-        return {}
-    return windows[0] | {"loss": sum(window["loss"] for window in windows) / len(windows)}
+@dataclass(frozen=True)
+class SpikesState:
+    """Of trainyard.training.callbacks.spikes."""
+
+    losses: list[float] = field(default_factory=list)
+    outside: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RankState:
+    """The state by which a resumed run logs, evaluates and judges its steps as if it had never ended."""
+
+    loss: float
+    """Sum over the steps since the last line of metrics, on this rank."""
+    last_logged: int
+    """The step of that line."""
+    evaluation_due: bool = False
+    """An evaluation was left out because the run was to stop."""
+    bad_steps: BadStepsState = field(default_factory=BadStepsState)
+    spikes: SpikesState = field(default_factory=SpikesState)
+    skipped: Sequence[Sequence[int]] = ()
+    """Stretches [first, stop) of global positions that the run leaves out of its data."""
+
+    def write(self, checkpoint: Path, rank: int) -> None:
+        write_json(checkpoint / FILE.format(rank), asdict(self))
+
+
+def read_rank_state(checkpoint: Path, split: BatchLayout) -> RankState | None:
+    """The state of this rank; None when the checkpoint has none.
+
+    Where another number of ranks wrote the checkpoint, every rank takes rank 0's, with the mean loss over all of them.
+    """
+    states = [_read(file) for file in sorted(checkpoint.glob(FILE.format("*")))]
+    if not states:
+        return None
+    if len(states) == split.world_size:
+        return _read(checkpoint / FILE.format(split.rank))
+    return replace(states[0], loss=sum(state.loss for state in states) / len(states))
+
+
+def _read(file: Path) -> RankState:
+    facts = read_json(file)
+    facts["bad_steps"] = BadStepsState(**facts.get("bad_steps", {}))
+    facts["spikes"] = SpikesState(**facts.get("spikes", {}))
+    return RankState(**facts)

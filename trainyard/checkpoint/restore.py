@@ -12,10 +12,9 @@ import xxhash
 from torch.optim import Adam, AdamW, Optimizer
 from transformers.trainer_pt_utils import safe_globals
 
-from trainyard.checkpoint import manifest
 from trainyard.checkpoint.convert import LATEST, MOMENTS, WEIGHTS
+from trainyard.checkpoint.manifest import Manifest
 from trainyard.data.batches.loader import BatchLayout
-from trainyard.files import read_json
 
 Settings = list[dict[str, Any]]
 """Of an optimizer: for each of its groups, everything but the parameters."""
@@ -79,7 +78,8 @@ def set_step_counters(adam: Optimizer) -> None:
 
 def restore_randomness(found: Path, split: BatchLayout, *, seed: int, step: int) -> None:
     """Goes on with the random state of the rank of this number; a new rank begins from seed, rank and step."""
-    alone = written_by(found) == 1 and split.rank == 0
+    manifest = Manifest.read(found)
+    alone = manifest is not None and manifest.world_size == 1 and split.rank == 0
     file = found / ("rng_state.pth" if alone else f"rng_state_{split.rank}.pth")
     if not file.is_file():
         transformers.set_seed(xxhash.xxh3_64_intdigest(f"{seed} {split.rank} {step}".encode()) % 2**32)
@@ -92,12 +92,6 @@ def restore_randomness(found: Path, split: BatchLayout, *, seed: int, step: int)
     if torch.cuda.is_available() and "cuda" in states:
         of_devices = states["cuda"] if isinstance(states["cuda"], list) else [states["cuda"]]
         torch.cuda.set_rng_state(of_devices[int(os.environ["LOCAL_RANK"]) % len(of_devices)])
-
-
-def written_by(found: Path) -> int | None:
-    """The number of ranks that wrote a checkpoint."""
-    ranks: int | None = read_json(found / manifest.MANIFEST).get("world_size")
-    return ranks
 
 
 def _states(found: Path) -> Path:

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import transformers
 
 from trainyard import __version__
 from trainyard.checkpoint import directory as checkpoint_directory
-from trainyard.checkpoint import layout as checkpoint_layout
-from trainyard.checkpoint import manifest
+from trainyard.checkpoint.layout import PARAMETERS, Layout
+from trainyard.checkpoint.manifest import FileEntry, Manifest, entries, unfinished
 from trainyard.checkpoint.writer import BackgroundWriter
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.errors import FinalError
@@ -46,8 +46,7 @@ class Saver:
     trainable: int
     """Parameters, by which the room for the first checkpoint is estimated."""
     grace_period_s: float
-    layout: dict[str, Any] | None
-    """See trainyard.checkpoint.layout.layout."""
+    layout: Layout
     in_background: bool = True
     stall_s: float | None = None
     _target: Path | None = None
@@ -105,7 +104,7 @@ class Saver:
                 self._require_space(checkpoint_directory.required_bytes(self.directory, self.trainable))
                 raise
             finally:
-                if self._target and manifest.unfinished(self._target):
+                if self._target and unfinished(self._target):
                     shutil.rmtree(self._target, ignore_errors=True)
 
     def _require_space(self, needed: int) -> None:
@@ -113,28 +112,27 @@ class Saver:
             raise FinalError(problem)
 
     def _note_written(self, target: Path) -> None:
-        entries = {str(file.relative_to(target)): entry for file, entry in self._writer.entries.items()}
-        write_json(target / WRITTEN.format(self.split.rank), entries)
+        written = {str(file.relative_to(target)): asdict(entry) for file, entry in self._writer.entries.items()}
+        write_json(target / WRITTEN.format(self.split.rank), written)
 
     def _finish(self, target: Path, step: int, protect: list[Path], started: float) -> None:
         """Once every rank has written its files, this is a checkpoint."""
         markers = [target / WRITTEN.format(rank) for rank in range(self.split.world_size)]
         while not all(marker.exists() for marker in markers):
             time.sleep(POLL_S)
-        written = {name: entry for marker in markers for name, entry in read_json(marker).items()}
+        written = {name: FileEntry(**entry) for marker in markers for name, entry in read_json(marker).items()}
         for marker in markers:
             marker.unlink()
         versions = {"trainyard": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
-        manifest.write_manifest(
-            target,
-            written,
+        Manifest(
             step=step,
             samples_seen=step * self.split.global_batch,
             world_size=self.split.world_size,
-            zero_stage=self.layout["stage"] if self.layout else 0,
+            zero_stage=self.layout.stage,
             layout=self.layout,
             versions=versions,
-        )
+            files=entries(target, written),
+        ).write(target)
         checkpoint_directory.rotate(self.directory, self.keep, protect)
         seconds = time.monotonic() - started
         self.worker.say(f"step {step}: checkpoint saved in {seconds:.1f} s")
@@ -149,4 +147,4 @@ def write_names(target: Path, model: torch.nn.Module, optimizer: Any) -> None:
     """The names of the parameters in the optimizer's order, by which another world size or ZeRO stage finds them."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-    write_json(target / checkpoint_layout.PARAMETERS, {"names": ordered})
+    write_json(target / PARAMETERS, {"names": ordered})

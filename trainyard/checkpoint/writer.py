@@ -15,12 +15,10 @@ import safetensors.torch
 import torch
 import xxhash
 
+from trainyard.checkpoint.manifest import FileEntry
+
 LEFT_OUT = "training_args.bin"
 """A pickle that runs code when it is loaded, and that nothing reads."""
-
-
-Entry = dict[str, Any]
-"""Size and checksum of a file, as the manifest has them."""
 
 
 class BackgroundWriter:
@@ -31,7 +29,7 @@ class BackgroundWriter:
     """
 
     def __init__(self) -> None:
-        self.entries: dict[Path, Entry] = {}
+        self.entries: dict[Path, FileEntry] = {}
         self._tasks: queue.Queue[Callable[[], None]] = queue.Queue()
         self._error: Exception | None = None
         threading.Thread(target=self._work, daemon=True, name="checkpoint-writer").start()
@@ -84,7 +82,7 @@ class BackgroundWriter:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            self.entries[file] = {"size": len(content), "xxh3_128": xxhash.xxh3_128_hexdigest(content)}
+            self.entries[file] = FileEntry(len(content), xxhash.xxh3_128_hexdigest(content))
 
         self.then(write)
 

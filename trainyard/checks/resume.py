@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainyard.checkpoint import directory, layout
-from trainyard.checkpoint import manifest as checkpoint_manifest
+from trainyard.checkpoint import directory
+from trainyard.checkpoint.layout import layout_of, ranks_under, renamed
+from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.config.overrides import is_open
 from trainyard.config.saved import flat, load
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
-from trainyard.files import read_json
 from trainyard.rundir.directory import RunDir
 
 EXACT = (
@@ -89,7 +89,7 @@ def problems(config: Config, run: RunDir) -> list[str]:
     named = begun_from(config, run)
     if named is not None:
         reason = "" if directory.step_of(named) is not None else "its name is not checkpoint-<step>"
-        reason = reason or checkpoint_manifest.verify(named) or ""
+        reason = reason or verify(named) or ""
         if reason:
             return [f"run.resume={config.run.resume}: {reason}. Name the directory of a whole checkpoint"]
         return inconvertible(config, named)
@@ -166,40 +166,29 @@ def keep_global_batch(config: Config, run: RunDir) -> None:
         trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
 
 
-def fits(config: Config, found: Path) -> bool:
+def fits(config: Config, manifest: Manifest) -> bool:
     """Can this command's ranks load a checkpoint as it is?"""
-    return layout.fits(found, layout.layout(config), config.launch.ranks)
+    return manifest.fits(layout_of(config), config.launch.ranks)
 
 
 def inconvertible(config: Config, found: Path) -> list[str]:
     """Why a checkpoint that does not fit cannot be made to."""
-    manifest = read_json(found / checkpoint_manifest.MANIFEST)
-    before, now = manifest.get("layout"), layout.layout(config)
-    if fits(config, found) or "layout" not in manifest:
+    manifest, now = Manifest.read(found), layout_of(config)
+    if manifest is None or manifest.layout is None or fits(config, manifest):
         return []
-    reasons = [*layout.obstacles(before), *layout.obstacles(now)]
+    before = manifest.layout
+    reasons = [*before.obstacles(), *now.obstacles()]
     optimizer = getattr(config.trainer, "optim", None) or "adamw_torch"
-    in_json = [divided is not None and divided["optimizer"] is not None for divided in (before, now)]
-    if not all(in_json) and optimizer not in ("adamw_torch", "adamw_torch_fused"):
+    if (before.optimizer is None or now.optimizer is None) and optimizer not in ("adamw_torch", "adamw_torch_fused"):
         reasons.append(f"the states of trainer.optim={optimizer} cannot be converted")
-    if (before or {}).get("scheduler") != (now or {}).get("scheduler"):
+    if before.scheduler != now.scheduler:
         reasons.append('the "scheduler" in the JSON is another')
-    if before is None and (name := layout.renamed(found)):
+    if not before.stage and (name := renamed(found)):
         reasons.append(f"transformers saves {name} of this architecture under another name")
-    change = f"{found.name} was written by {writers(found)}, this command has {described(config)}"
+    change = f"{found.name} was written by {manifest.writers}, this command has {described(config)}"
     return [f"deepspeed.config, launch.num_devices: {change}, and {reason}. {OTHERWISE}" for reason in reasons]
-
-
-def writers(found: Path) -> str:
-    """`2 ranks under ZeRO-2`."""
-    manifest = read_json(found / checkpoint_manifest.MANIFEST)
-    return _ranks(manifest.get("world_size"), manifest.get("zero_stage"))
 
 
 def described(config: Config) -> str:
     """`1 rank under DDP`."""
-    return _ranks(config.launch.ranks, (layout.layout(config) or {}).get("stage", 0))
-
-
-def _ranks(count: Any, stage: Any) -> str:
-    return f"{count} rank{'s' * (count != 1)} under {f'ZeRO-{stage}' if stage else 'DDP'}"
+    return ranks_under(config.launch.ranks, layout_of(config).stage)

@@ -9,11 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from trainyard.checkpoint import directory
-from trainyard.checkpoint import manifest as checkpoint_manifest
 from trainyard.checkpoint.directory import Verdict
-from trainyard.checkpoint.manifest import MANIFEST
+from trainyard.checkpoint.manifest import Manifest, unfinished, verify
 from trainyard.errors import DataError
-from trainyard.files import read_json
 from trainyard.rundir.directory import RunDir
 
 
@@ -39,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _prune(run_dir, arguments.keep)
     checks = arguments.action == "verify"
     verdicts = [
-        Verdict(path, step, checkpoint_manifest.verify(path) if checks else checkpoint_manifest.unfinished(path))
+        Verdict(path, step, verify(path) if checks else unfinished(path))
         for step, path in directory.list_checkpoints(run_dir.checkpoints)
     ]
     if arguments.json:
@@ -51,10 +49,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _described(verdict: Verdict) -> dict[str, object]:
-    manifest = read_json(verdict.path / MANIFEST)
+    manifest = Manifest.read(verdict.path) or Manifest()
     size = sum(file.stat().st_size for file in verdict.path.rglob("*") if file.is_file())
-    facts = {key: manifest.get(key) for key in ("samples_seen", "world_size", "zero_stage")}
-    return {"checkpoint": verdict.path.name, "step": verdict.step, "bytes": size, **facts, "problem": verdict.reason}
+    return {
+        "checkpoint": verdict.path.name,
+        "step": verdict.step,
+        "bytes": size,
+        "samples_seen": manifest.samples_seen,
+        "world_size": manifest.world_size,
+        "zero_stage": manifest.zero_stage,
+        "problem": verdict.reason,
+    }
 
 
 def _show(verdicts: list[Verdict], *, checked: bool) -> None:
@@ -80,7 +85,7 @@ def _prune(run_dir: RunDir, keep: int) -> int:
     try:
         good = 0
         for step, path in directory.list_checkpoints(run_dir.checkpoints):
-            reason = checkpoint_manifest.verify(path)
+            reason = verify(path)
             good += reason is None
             if reason is None and good <= keep:
                 continue

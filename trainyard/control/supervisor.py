@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from trainyard.checkpoint import directory as checkpoint_directory
-from trainyard.checkpoint import manifest
+from trainyard.checkpoint.manifest import Manifest
 from trainyard.checks import resume
 from trainyard.checks.inputs import prepared_problems
 from trainyard.config.overrides import command
@@ -181,16 +181,16 @@ class Supervisor:
 
     def _convert(self, start: Path) -> Path | int:
         """The checkpoint as these ranks can load it: itself, or a converted copy; an exit code when there is none."""
-        if resume.fits(self.config, start):
+        manifest = Manifest.read(start)
+        assert manifest is not None  # it was verified
+        if resume.fits(self.config, manifest):
             return start
-        say(f"{start.name}: written by {resume.writers(start)}; converting it for {resume.described(self.config)}")
+        say(f"{start.name}: written by {manifest.writers}; converting it for {resume.described(self.config)}")
         target = self.run_dir.converted / start.name
         for directory in (target.parent, self.run_dir.checkpoints):  # a run begun from another's has none yet
             directory.mkdir(exist_ok=True)
-        needed = manifest.state_bytes(start)
-        if problem := checkpoint_directory.lack_of_space(
-            self.run_dir.checkpoints, needed, f"the conversion of {start.name}"
-        ):
+        what = f"the conversion of {start.name}"
+        if problem := checkpoint_directory.lack_of_space(self.run_dir.checkpoints, manifest.state_bytes(), what):
             return self._end("failed", FAILED, problem)
         log = self.run_dir.logs / "conversion.log"
         with log.open("w", encoding="utf-8") as stream:
@@ -200,7 +200,7 @@ class Supervisor:
         if self.stop.count:
             return self._end("preempted", STOPPED, f"{self.stop.name} during the conversion; {self._again()}")
         if child.returncode:
-            way_on = f"Go on with {resume.writers(start)}, or start over with run.resume=never"
+            way_on = f"Go on with {manifest.writers}, or start over with run.resume=never"
             text = f"the conversion of {start.name} failed: {report.last_line(log)}. {way_on}"
             return self._end("failed", FAILED, text)
         self.converted = target

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
-from trainyard.checkpoint import layout
+from trainyard.checkpoint.layout import layout_of
 from trainyard.checkpoint.rank_state import read_rank_state
 from trainyard.checkpoint.save import Saver
 from trainyard.config.schema import Config, TrainerConfig
@@ -56,12 +56,12 @@ def build(
     resolve_strategies(args, len(datasets.train), split.global_batch)
     if datasets.evaluation is None:  # a corpus of one document
         args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
-    window = read_rank_state(this.resume, split) if this.resume else {}
+    state = read_rank_state(this.resume, split) if this.resume else None
     if this.resume is not None:
-        args.eval_on_start = window.get("evaluation_due", False)
+        args.eval_on_start = state is not None and state.evaluation_due
     tokens_per_step = round(split.global_batch * datasets.train.plan.tokens_per_sequence)
     stop = StopCallback(this)
-    left_out = skipped.stretches(this.run_dir, window.get("skipped", []))
+    left_out = skipped.stretches(this.run_dir, state.skipped if state else [])
     in_order = StepSamples(datasets.train, split, config.run.seed, left_out)
     bad_steps = BadSteps(this, stop, in_order, config.trainer.max_bad_steps)
     speed = SpeedCallback(
@@ -116,7 +116,7 @@ def _saver(this: Rank, config: Config, split: BatchLayout, args: TrainingArgumen
         keep=args.save_total_limit,
         trainable=trainable,
         grace_period_s=config.launch.grace_period_s,
-        layout=layout.layout(config),
+        layout=layout_of(config),
         in_background=config.trainer.async_save,
     )
 

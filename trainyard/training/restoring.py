@@ -7,9 +7,9 @@ from typing import Any
 import torch.distributed as dist
 import transformers
 
-from trainyard.checkpoint import directory, manifest
-from trainyard.checkpoint import layout as checkpoint_layout
+from trainyard.checkpoint import directory
 from trainyard.checkpoint.convert import SCHEDULE, convert
+from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checkpoint.restore import (
     _innermost,
     _read,
@@ -20,7 +20,6 @@ from trainyard.checkpoint.restore import (
     restore_randomness,
     set_step_counters,
     settings_of,
-    written_by,
 )
 from trainyard.checkpoint.save import Saver
 from trainyard.data.batches.loader import BatchLayout
@@ -67,7 +66,8 @@ class Restoring(transformers.Trainer):
     def _load_best_model(self) -> None:
         """The best checkpoint may be older than the last change of ranks, and need a conversion of its own."""
         best, layout = Path(self.state.best_model_checkpoint), self.saver.layout
-        if layout is None or checkpoint_layout.fits(best, layout, self.split.world_size):
+        manifest = Manifest.read(best)
+        if not layout.stage or (manifest and manifest.fits(layout, self.split.world_size)):
             super()._load_best_model()
             return
         self.worker.note(now=True, phase="converting the best checkpoint")
@@ -75,7 +75,7 @@ class Restoring(transformers.Trainer):
         if self.split.rank == 0:
             shutil.rmtree(target, ignore_errors=True)
             self._require_convertible(best)
-            convert(best, target, fp16=layout["precision"] == "fp16")
+            convert(best, target, fp16=layout.precision == "fp16")
         dist.barrier()
         self._expect_universal(True)
         self.state.best_model_checkpoint = str(target)
@@ -84,14 +84,17 @@ class Restoring(transformers.Trainer):
         self._expect_universal(False)
 
     def _require_convertible(self, best: Path) -> None:
-        if reason := manifest.verify(best):
+        if reason := verify(best):
             raise FinalError(f"{best}: the best checkpoint cannot be loaded, {reason}; the last one is untouched")
-        needed, what = manifest.state_bytes(best), f"the conversion of {best.name}"
-        if problem := directory.lack_of_space(self.saver.directory, needed, what):
+        manifest = Manifest.read(best)
+        assert manifest is not None  # it was verified
+        what = f"the conversion of {best.name}"
+        if problem := directory.lack_of_space(self.saver.directory, manifest.state_bytes(), what):
             raise FinalError(problem)
 
     def _load_rng_state(self, found: str | None) -> None:
-        if found is None or written_by(Path(found)) == self.split.world_size:
+        manifest = Manifest.read(Path(found)) if found else None
+        if found is None or (manifest and manifest.world_size == self.split.world_size):
             super()._load_rng_state(found)
         else:
             restore_randomness(Path(found), self.split, seed=self.args.seed, step=self.start_step)

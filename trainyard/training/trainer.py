@@ -9,7 +9,7 @@ import transformers
 from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from trainyard.checkpoint.rank_state import read_rank_state, write_rank_state
+from trainyard.checkpoint.rank_state import RankState, read_rank_state
 from trainyard.checkpoint.save import Saver, write_names
 from trainyard.data.batches.collator import IGNORE, Collator
 from trainyard.data.batches.dataset import TokenDataset
@@ -157,16 +157,14 @@ class Trainer(JudgedSteps, Restoring):
                 super()._save_checkpoint(model, trial)
                 if self.split.rank == 0 and not self.is_deepspeed_enabled:
                     write_names(target, self.model, self.optimizer)
-                write_rank_state(
-                    target,
-                    self.split.rank,
+                RankState(
                     loss=float(self._tr_loss),
                     last_logged=self._globalstep_last_logged,
                     evaluation_due=self.stop.evaluation_due,
                     bad_steps=self.bad_steps.state(),
                     spikes=self.spikes.state(),
                     skipped=self.bad_steps.samples.skipped,
-                )
+                ).write(target, self.split.rank)
         finally:
             self.args.save_total_limit = keep
         self.log({"save_stall_s": round(self.saver.stall_s or 0.0, 4)})
@@ -181,12 +179,12 @@ class Trainer(JudgedSteps, Restoring):
 
     def restore_window(self) -> None:
         """Goes on with the mean loss since the last line of metrics, bad steps, spikes as the checkpoint left them."""
-        window = read_rank_state(self.worker.resume, self.split) if self.worker.resume else {}
-        if window:
-            self._tr_loss += window["loss"]
-            self._globalstep_last_logged = window["last_logged"]
-            self.bad_steps.restore(window.get("bad_steps", {}))
-            self.spikes.restore(window.get("spikes", {}))
+        state = read_rank_state(self.worker.resume, self.split) if self.worker.resume else None
+        if state is not None:
+            self._tr_loss += state.loss
+            self._globalstep_last_logged = state.last_logged
+            self.bad_steps.restore(state.bad_steps)
+            self.spikes.restore(state.spikes)
 
 
 class _Keeping(TrainerCallback):

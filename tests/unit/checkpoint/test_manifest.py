@@ -9,7 +9,7 @@ import torch
 
 from trainyard.checkpoint import directory as checkpoint
 from trainyard.checkpoint.directory import discard, list_checkpoints, newest_good, rotate
-from trainyard.checkpoint.manifest import MANIFEST, verify, write_manifest
+from trainyard.checkpoint.manifest import MANIFEST, Manifest, entries, verify
 from trainyard.checkpoint.pickles import foreign
 
 
@@ -18,7 +18,7 @@ def make(directory: Path, step: int) -> Path:
     (path / "global_step").mkdir(parents=True)
     (path / "model.safetensors").write_bytes(b"weights" * step)
     (path / "global_step" / "optim.pt").write_bytes(pickle.dumps({"moments": [0.5] * step}))
-    write_manifest(path, step=step, world_size=2)
+    Manifest(step=step, world_size=2, files=entries(path)).write(path)
     return path
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_would_run_code_is_refused_and_not_loaded(tmp_path: Path, fo
             archive.writestr("archive/data.pkl", pickle.dumps({"state": [1, (2, payload)]}, protocol=5))
     else:
         torch.save({"state": payload}, file, _use_new_zipfile_serialization=form == "zip")
-    write_manifest(path, step=5)
+    Manifest(step=5, files=entries(path)).write(path)
     assert "rng_state_0.pth would run " in str(verify(path)) and "mkdir" in str(verify(path))
     assert newest_good(tmp_path)[0] is None
     assert not payload.proof.exists()

@@ -8,7 +8,8 @@ import torch
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from trainyard.checkpoint import manifest, restore
+from trainyard.checkpoint import restore
+from trainyard.checkpoint.manifest import Manifest, entries
 from trainyard.data.batches.loader import BatchLayout
 
 
@@ -25,7 +26,7 @@ def checkpoint_of(place: Path, ranks: int) -> Path:
         torch.manual_seed(rank)
         states = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.get_rng_state()}
         torch.save(states, place / ("rng_state.pth" if ranks == 1 else f"rng_state_{rank}.pth"))
-    manifest.write_manifest(place, step=5, world_size=ranks)
+    Manifest(step=5, world_size=ranks, files=entries(place)).write(place)
     return place
 
 

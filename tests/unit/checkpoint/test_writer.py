@@ -30,7 +30,7 @@ def test_the_bytes_are_those_of_the_moment_and_only_below_the_directory(tmp_path
     assert {file.name for file in directory.iterdir()} == {"optim.pt", "model.safetensors"}
     assert torch.load(directory / "optim.pt")["w"].equal(torch.ones(4))
     assert safetensors.torch.load_file(directory / "model.safetensors")["w"].equal(torch.ones(4))
-    assert {file.name: entry["size"] for file, entry in writer.entries.items()} == {
+    assert {file.name: entry.size for file, entry in writer.entries.items()} == {
         file.name: file.stat().st_size for file in directory.iterdir()
     }
     torch.save(weights, directory / "optim.pt")  # no longer caught

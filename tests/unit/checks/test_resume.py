@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.checkpoint import layout as checkpoint_layout
-from trainyard.checkpoint import manifest
+from trainyard.checkpoint.layout import PARAMETERS, layout_of
+from trainyard.checkpoint.manifest import MANIFEST, Manifest, entries
 from trainyard.checks import resume
 from trainyard.checks.resolve import resolve
 from trainyard.config import deepspeed, saved
@@ -29,9 +29,9 @@ def checkpoint_of(tmp_path: Path, *overrides: str, ranks: int = 2) -> RunDir:
     place = run.checkpoints / "checkpoint-5"
     place.mkdir(parents=True)
     (place / "model.safetensors").write_text("w")
-    layout = checkpoint_layout.layout(config)
-    stage = layout["stage"] if layout else 0
-    manifest.write_manifest(place, step=5, world_size=ranks, zero_stage=stage, layout=layout)
+    layout = layout_of(config)
+    files = entries(place)
+    Manifest(step=5, world_size=ranks, zero_stage=layout.stage, layout=layout, files=files).write(place)
     saved.save(config, run.config)
     return run
 
@@ -125,7 +125,8 @@ def test_what_can_be_loaded_as_it_is(
     tmp_path: Path, before: list[str], ranks: int, after: list[str], fits: bool
 ) -> None:
     run = checkpoint_of(tmp_path, *before, ranks=ranks)
-    assert resume.fits(resolved(tmp_path, *after), run.checkpoints / "checkpoint-5") is fits
+    manifest = Manifest.read(run.checkpoints / "checkpoint-5")
+    assert manifest is not None and resume.fits(resolved(tmp_path, *after), manifest) is fits
     assert resume.problems(resolved(tmp_path, *after, "run.allow_changes=[trainer.bf16]"), run) == []
 
 
@@ -163,7 +164,7 @@ def test_weights_that_ddp_saved_under_other_names_are_told_before_the_launch(
     place = run.checkpoints / "checkpoint-5"
     model.save_pretrained(place)
     names = [name for name, _ in model.named_parameters()]
-    (place / checkpoint_layout.PARAMETERS).write_text(json.dumps({"names": names}))
+    (place / PARAMETERS).write_text(json.dumps({"names": names}))
     reasons = resume.inconvertible(resolved(tmp_path, "deepspeed=zero2"), place)
     assert ["under another name" in reason for reason in reasons] == [True] * is_saved_renamed
     assert resume.inconvertible(resolved(tmp_path, "deepspeed=none"), place) == []
@@ -216,8 +217,8 @@ def test_a_checkpoint_from_elsewhere_is_verified_and_only_the_beginning(tmp_path
     own = run.checkpoints / "checkpoint-9"
     own.mkdir(parents=True)
     (own / "model.safetensors").write_text("w")
-    manifest.write_manifest(own, step=9, world_size=2)
+    Manifest(step=9, world_size=2, files=entries(own)).write(own)
     assert resume.begun_from(config, run) is None  # it goes on with its own
-    (own / manifest.MANIFEST).unlink()
+    (own / MANIFEST).unlink()
     (named / "model.safetensors").write_text("x")
     assert "checksum" in resume.problems(config, run)[0]

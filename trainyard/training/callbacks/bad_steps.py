@@ -11,6 +11,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainyard.checkpoint import directory
+from trainyard.checkpoint.rank_state import BadStepsState
 from trainyard.errors import FinalError
 from trainyard.rundir.rank import Rank
 from trainyard.training.callbacks.stop import StopCallback
@@ -45,14 +46,13 @@ class BadSteps(TrainerCallback):
         self._losses: list[torch.Tensor] = []
         self._sum = torch.zeros(())
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> BadStepsState:
         """What a checkpoint keeps of it."""
-        due = {"save_due": self._save_due, "evaluation_due": self._evaluation_due}
-        return {"total": self.total, "streak": self.streak, **due}
+        return BadStepsState(self.total, self.streak, self._save_due, self._evaluation_due)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.total, self.streak = state.get("total", 0), state.get("streak", [])
-        self._save_due, self._evaluation_due = state.get("save_due", False), state.get("evaluation_due", False)
+    def restore(self, state: BadStepsState) -> None:
+        self.total, self.streak = state.total, state.streak
+        self._save_due, self._evaluation_due = state.save_due, state.evaluation_due
 
     def watch(self, loss: torch.Tensor, share: float, *, last: bool) -> torch.Tensor:
         """Takes note of the loss of a micro batch; returns it as it shall go into the backward pass.

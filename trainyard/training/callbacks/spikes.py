@@ -9,6 +9,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainyard.checkpoint import directory
+from trainyard.checkpoint.rank_state import SpikesState
 from trainyard.errors import FinalError, RollbackError, StoppedError
 from trainyard.rundir.metrics import read_metrics
 from trainyard.rundir.rank import Rank
@@ -73,13 +74,13 @@ class SpikeCallback(TrainerCallback):
         self.roll_back = roll_back
         self.rollbacks = len(skipped.read(worker.run_dir))
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> SpikesState:
         """What a checkpoint keeps of it, so that a resumed run decides the same."""
-        return {"losses": self.window.losses, "outside": self.window.outside}
+        return SpikesState(self.window.losses, self.window.outside)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.window.losses = state.get("losses", [])[-self.window.size :]
-        self.window.outside = state.get("outside", [])
+    def restore(self, state: SpikesState) -> None:
+        self.window.losses = state.losses[-self.window.size :]
+        self.window.outside = state.outside
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.bad_steps.is_bad:
