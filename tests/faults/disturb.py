@@ -22,16 +22,18 @@ WAIT_S = 120.0
 
 @dataclass
 class Live:
-    """A run while it is on."""
+    """A run while it is on, with the fault that was injected into it and the record of what happened."""
 
     process: subprocess.Popen[str]
     run: Path
+    fault: str | None = None
+    hits: Path | None = None
 
     def wait_for(self, happened: Callable[[], object]) -> None:
-        """Returns as soon as something is so, which the run itself brings about."""
+        """Returns as soon as the run has brought something about."""
         deadline = time.monotonic() + WAIT_S
         while not happened():
-            assert time.monotonic() < deadline, "it never came to that"
+            assert time.monotonic() < deadline, "it has not happened in time"
             assert self.process.poll() is None, self.process.communicate()
             time.sleep(0.005)
 
@@ -50,8 +52,10 @@ class Live:
         return int((self.run / "logs" / f"rank-{number}.pid").read_text().split()[1])
 
     def end(self) -> Finished:
-        """What the command says and leaves, once it has ended."""
+        """What the command says and leaves, once it has ended. The fault must have happened by then."""
         stdout, stderr = self.process.communicate(timeout=WAIT_S)
+        if self.fault and self.hits:
+            assert_happened(self.fault, self.hits, stdout + stderr)
         return Finished(self.process.returncode, stdout, stderr, 0.0, self.run)
 
 
@@ -70,20 +74,23 @@ class Faults:
         inside: Sequence[str] = (),
         **variables: str,
     ) -> Live:
-        """Begins a run, with a fault injected into its ranks, which happens once in all or at every launch.
+        """Begins a run with a fault injected into its ranks.
 
         Args:
+            fault: see inject/sitecustomize.py.
+            once: the fault happens once; otherwise at each launch that comes to its place.
             inside: a command that runs another one, as `unshare --mount`.
         """
-        env = dict(variables)
+        env, hits = dict(variables), self.outputs / f"{name}.hits"
+        hits.unlink(missing_ok=True)
         if fault:
-            env |= {"PYTHONPATH": str(INJECT), "FAULT": fault}
+            env |= {"PYTHONPATH": str(INJECT), "FAULT": fault, "FAULT_HITS": str(hits)}
             env |= {"FAULT_ONCE": str(self.outputs / f"{name}.fault")} if once else {}
         process = subprocess.Popen(
             [*inside, *command(self.outputs, name, self.corpus, *overrides)], env=clean_env(**env), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        return Live(process, self.outputs / "pretrain" / name)
+        return Live(process, self.outputs / "pretrain" / name, fault, hits)
 
     def again(self, name: str, *overrides: str) -> Finished:
         """The same command, undisturbed."""
@@ -126,10 +133,11 @@ class Warm:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._number += 1
         output = self.outputs / f"warm-{self._number}"
+        hits = output.with_suffix(".hits")
         request = {
             "stage": stage,
             "arguments": settings(self.outputs, name, corpus, *overrides, stage=stage),
-            "env": {"FAULT": fault, **variables},
+            "env": {"FAULT": fault, "FAULT_HITS": str(hits), **variables},
             "output": str(output),
         }
         started = time.monotonic()
@@ -142,11 +150,22 @@ class Warm:
             assert time.monotonic() < deadline, f"{left} outlive the command"
             time.sleep(0.05)
         said = [output.with_suffix(end).read_text() for end in (".out", ".err")]
+        assert_happened(fault, hits, "".join(said))
         return Finished(int(code), *said, time.monotonic() - started, self.outputs / stage / name)
 
 
+def assert_happened(fault: str, hits: Path, said: str) -> None:
+    """Each of the injected faults is in the record. One that never happens would let its test pass for nothing.
+
+    kill-at-write is left out: its test counts up to the write that does not exist.
+    """
+    happened = set(hits.read_text().split()) if hits.exists() else set()
+    missed = {each.split()[0] for each in fault.split(";") if each} - happened - {"kill-at-write"}
+    assert not missed, f"{sorted(missed)} did not happen:\n{said}"
+
+
 def command_line(process: psutil.Process) -> list[str]:
-    """Empty when it has ended."""
+    """The command line; empty when the process has ended."""
     try:
         return list(process.cmdline())
     except psutil.Error:

@@ -98,6 +98,7 @@ def control(request: dict[str, Any]) -> int:
     os.environ.update(request["env"])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+    assert callable(local.start)  # under another name the real launcher would start
     local.start = start_ranks
     with StopSignals() as stop:
         return train.main(request["stage"], request["arguments"], stop)
