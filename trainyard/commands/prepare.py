@@ -1,5 +1,5 @@
 """Tokenizes the sources of a stage once, with a progress bar, and describes the result. The last line of standard
-output is one JSON object. The same command again finds what is there; a killed one goes on from its finished parts.
+output is one JSON object. The same command again finds the result; after a kill it goes on from the finished parts.
 """
 
 import argparse
@@ -7,6 +7,7 @@ import contextlib
 import gc
 import importlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,15 +15,21 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from trainyard.checks import request as checks
+from trainyard.checks.inputs import model_problems, source_problems
+from trainyard.checks.resolve import resolve
+from trainyard.config.compose import compose
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.data.preparation import prepare
-from trainyard.data.preparation.processes import give_memory_back, helpers
+from trainyard.data.preparation.processes import OVERRIDES, give_memory_back, helpers
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
-from trainyard.errors import DataError
+from trainyard.errors import ConfigError, DataError
+from trainyard.machine.devices import CPU
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    add_stage(parser)
     parser.add_argument(
         "--shard", metavar="I/N", help="do share I of N alone, on N nodes at once; the last to finish publishes"
     )
@@ -34,7 +41,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--helper", action="store_true", help=argparse.SUPPRESS)
 
 
-def run(config: Config, arguments: argparse.Namespace) -> int:
+def add_stage(parser: argparse.ArgumentParser) -> None:
+    """The words of verbs that work on a stage's data: its name, and overrides in Hydra's grammar."""
+    parser.add_argument("stage", choices=list(STAGES))
+    parser.add_argument("overrides", nargs="*", help="as for the stage itself, as data.block_size=2048")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Raises:
+        ConfigError, DataError: with everything that is wrong.
+    """
+    config = checked_config(arguments)
     give_memory_back()
     gc.set_threshold(100_000)  # rather than 700: conversations are many small objects, none of them in a cycle
     request = data_request(config)
@@ -42,7 +60,7 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.processes is not None and arguments.processes < 1:
         raise DataError(f"--processes {arguments.processes}: must be at least 1")
     if arguments.helper:
-        with contextlib.suppress(DataError):  # whoever is helped meets it too, and names it
+        with contextlib.suppress(DataError):  # the process that is helped meets the same problem and names it
             prepare.prepare(request, _encoder(config.stage), lambda done, total: None, share=share, helping=True)
         return 0
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -59,11 +77,28 @@ def run(config: Config, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def checked_config(arguments: argparse.Namespace) -> Config:
+    """The stage's config, resolved and checked as far as its data goes.
+
+    A parent process may hand over further overrides in the environment: everybody can read a command line.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    arguments.overrides += json.loads(os.environ.pop(OVERRIDES, "[]"))
+    config = compose(arguments.stage, arguments.overrides)
+    resolve(config, arguments.overrides, CPU, {})  # a plan of the data needs no device
+    problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
 def parse_share(text: str | None) -> Share | None:
     """`2/4` as a share. I counts from 1 to N or from 0 to N - 1, as array tasks do.
 
     Raises:
-        DataError: it is neither.
+        DataError: the text has another form, or I lies outside.
     """
     if text is None:
         return None
@@ -96,7 +131,7 @@ def _encoder(stage: str) -> Any:
 
 @contextlib.contextmanager
 def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
-    """Yields what to call with the bytes that are done and those that there are. On a terminal alone."""
+    """Yields `report(bytes_done, bytes_in_all)`, which draws a bar on a terminal and does nothing elsewhere."""
     if not screen.is_terminal:
         yield lambda done, total: None
         return
@@ -107,6 +142,7 @@ def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
 
 
 def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> None:
+    """The figures of a prepared store, and a histogram of the documents' lengths in tokens."""
     store = prepare.read_summary(prepared.store)
     screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
     table = Table("prepared", "", show_header=False)

@@ -1,5 +1,5 @@
-"""Shows whole training sequences in the order of the training: which documents they are made of and where these begin
-and end, special tokens, where isolation cuts, and what is not learned. Prepares the data first if need be.
+"""Shows whole training sequences in the order of the training: the documents in each, where these begin and end,
+special tokens, where isolation cuts, and the tokens that are not learned. Prepares the data first if need be.
 """
 
 import argparse
@@ -9,8 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from trainyard.commands.prepare import ready
-from trainyard.config.schema import Config
+from trainyard.commands.prepare import add_stage, checked_config, ready
 from trainyard.data.preparation.request import data_request
 from trainyard.data.sequences.order import sample_indices
 from trainyard.data.sequences.show import pieces_of, print_piece
@@ -18,18 +17,24 @@ from trainyard.errors import DataError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    add_stage(parser)
     parser.add_argument("--count", type=int, default=2, help="sequences to show (default 2)")
     parser.add_argument("--start", type=int, default=0, help="position in the order of the training (default 0)")
     parser.add_argument("--html", metavar="FILE", help="write the same, in colour, for a browser")
     parser.add_argument("--json", action="store_true", help="one JSON object per sequence, on standard output")
 
 
-def run(config: Config, arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """
+    Raises:
+        ConfigError, DataError: with everything that is wrong.
+    """
+    config = checked_config(arguments)
     if not 0 <= arguments.start < 2**62 or arguments.count < 1:
         raise DataError(f"--start {arguments.start} --count {arguments.count}: positions count from 0, and 1 is least")
     screen = Console(stderr=True, highlight=False, soft_wrap=True)
     prepared = ready(data_request(config), screen, arguments.overrides)
-    # Heavy imports, once it is known that there is something to show.
+    # Heavy imports, once there is something to show.
     from trainyard.data.batches.collator import Collator
     from trainyard.data.batches.dataset import open_datasets
     from trainyard.data.tokenization import tokenizer as tokenizers

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainyard import ROOT
+from trainyard import SHIPPED
 from trainyard.config.schema import TrainerConfig
 
-DS_CONFIGS = ROOT / "ds_configs"
+DS_CONFIGS = SHIPPED / "ds_configs"
 
 
 def find(config: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import xxhash
 
 from trainyard.config.secrets import masked
+from trainyard.config.stages import STAGES
 
 
 def with_implied(overrides: Sequence[str]) -> list[str]:
@@ -43,7 +44,7 @@ def is_open(name: str) -> bool:
 
 def command(stage: str, overrides: Sequence[str]) -> str:
     """The command line of a run, to be pasted into a shell; secrets are masked."""
-    return shlex.join(["bash", f"launch/{stage}.sh", *map(masked, overrides)])
+    return shlex.join([*STAGES[stage].words, *map(masked, overrides)])
 
 
 def default_name(overrides: Sequence[str]) -> str:

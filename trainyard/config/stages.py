@@ -6,6 +6,8 @@ and launch/<name>.sh. No other file of trainyard spells a stage's name.
 
 from dataclasses import dataclass
 
+from trainyard import INSTALLED
+
 MIB, GIB = 1 << 20, 1 << 30
 
 
@@ -38,13 +40,25 @@ class Stage:
     """One more process prepares the data for so many bytes of source files: less work would not pay its start-up."""
     cores_per_process: int
     """CPU cores that such a process keeps busy: text is tokenized by several, conversations are rendered by one."""
+    summary: str
+    """What its command does, for `trainyard --help`."""
     next_command: str
-    """The command to try after a finished run; `{model}` stands for the model's directory."""
+    """The command to try after a finished run; `{model}` stands for the model's directory, a stage's name in braces for
+    the words that start it."""
 
     @property
     def uses_chat_template(self) -> bool:
         """Does the tokenizer's own chat template change the tokens, as data.chat_template does?"""
         return "chat_template" in self.decisive
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The words with which a user starts the stage, for commands that are printed."""
+        return ("trainyard", self.name) if INSTALLED else ("bash", f"launch/{self.name}.sh")
+
+    def next(self, model: str) -> str:
+        """The command to try with the model of a finished run."""
+        return self.next_command.format(model=model, **{name: " ".join(row.words) for name, row in STAGES.items()})
 
 
 _ROWS = (
@@ -61,7 +75,8 @@ _ROWS = (
         smallest_part=16 * MIB,
         bytes_per_process=4 * GIB,
         cores_per_process=4,
-        next_command="bash launch/sft.sh model.path={model}",
+        summary="pretrain a language model on text",
+        next_command="{sft} model.path={model}",
     ),
     Stage(
         name="sft",
@@ -76,6 +91,7 @@ _ROWS = (
         smallest_part=4 * MIB,
         bytes_per_process=16 * MIB,
         cores_per_process=1,
+        summary="fine-tune a language model on conversations",
         next_command="python -m trainyard chat {model}",
     ),
 )

@@ -81,7 +81,7 @@ def argument_fields() -> dict[str, Argument]:
     """
     spec = importlib.util.find_spec("transformers")  # locates the package without running it
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("transformers is not installed; run: bash launch/env.sh")
+        raise ModuleNotFoundError("transformers is not installed; run: bash launch/env.sh, or pip install trainyard")
     package = Path(spec.origin).parent
     enums: dict[str, tuple[str, ...]] = {}
     fields: list[ast.AnnAssign] = []

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainyard import INSTALLED
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.control.attempt import Attempt
@@ -47,10 +48,17 @@ def finished(config: Config, run_dir: RunDir, status: dict[str, Any]) -> str:
         lines.append(f"  {'samples':14} {_short(run_dir.samples)}")
     lines += [
         f"  {'model':14} {model}",
-        f"  {'dashboard':14} bash launch/dashboard.sh {_short(Path(config.paths.outputs))}",
-        f"  {'next':14} {STAGES[config.stage].next_command.format(model=model)}",
+        f"  {'dashboard':14} {_dashboard(Path(config.paths.outputs))}",
+        f"  {'next':14} {STAGES[config.stage].next(model)}",
     ]
     return "\n".join(lines)
+
+
+def _dashboard(outputs: Path) -> str:
+    """The command that shows the metrics of all runs in a browser."""
+    return (
+        f"swanlab watch {_short(outputs / 'swanlog')}" if INSTALLED else f"bash launch/dashboard.sh {_short(outputs)}"
+    )
 
 
 class Failure(NamedTuple):

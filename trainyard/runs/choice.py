@@ -4,11 +4,12 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainyard.config.stages import STAGES
 from trainyard.errors import DataError
 from trainyard.files import read_json
 from trainyard.runs.history import Run, find, is_run
 
-START = "start one with: bash launch/pretrain.sh"
+START = f"start one with: {' '.join(next(iter(STAGES.values())).words)}"
 
 
 def some(outputs: Path, stage: str | None, sweep: str | None = None) -> list[Run]:

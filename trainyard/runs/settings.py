@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.config.overrides import spelled
+from trainyard.config.stages import STAGES
 from trainyard.runs.history import Run
 
 BEGINNING = ("run.name", "run.sweep", "run.resume", "run.allow_changes", "sweep")
@@ -96,7 +97,7 @@ def again(run: Run) -> tuple[str, list[str]]:
         words = [f"{name}={spelled(value)}" for name, (_, value) in changed(run).items()]
     secret = [word for word in words if word.endswith(f"={MASK}")]
     told = [word for word in words if word not in secret]
-    return shlex.join(["bash", f"launch/{run.stage}.sh", *told]), [word.partition("=")[0] for word in secret]
+    return shlex.join([*STAGES[run.stage].words, *told]), [word.partition("=")[0] for word in secret]
 
 
 def shown(value: Any, longest: int = 60) -> str:

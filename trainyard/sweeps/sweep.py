@@ -14,6 +14,7 @@ from typing import Protocol
 from trainyard.checks.resume import is_finished
 from trainyard.config.compose import compose
 from trainyard.config.schema import Config
+from trainyard.config.stages import STAGES
 from trainyard.control.report import refuse, say
 from trainyard.control.supervisor import FAILED, FINISHED, STOPPED
 from trainyard.errors import ConfigError
@@ -215,7 +216,7 @@ class Sweep:
         if best := self.results.best(self.source.points):
             point, value = best
             say(f"best so far: {point.name}, {self.settings.metric} {value:.4f}")
-            say(f"  bash launch/{self.stage}.sh {shlex.join(point.overrides)}")
+            say(f"  {shlex.join([*STAGES[self.stage].words, *point.overrides])}")
         say(f"results: {self.folder.path / 'results.csv'}")
         if self.source.left() or not all(state in ENDED for state in states.values()):
             say(f"{self.stop.name or 'stopped'}: the same command goes on with the sweep")

@@ -34,7 +34,7 @@ def test_a_row_names_what_is_there(stage: Stage) -> None:
     assert (ROOT / "launch" / f"{stage.name}.sh").is_file()
     assert set(stage.decisive) <= {field.name for field in dataclasses.fields(DataConfig)}
     assert stage.default_model is None or stage.default_model.partition("/")[0] in STAGES
-    assert "outputs/x" in stage.next_command.format(model="outputs/x")
+    assert "outputs/x" in stage.next("outputs/x")
 
 
 def test_every_format_that_can_be_read_belongs_to_a_stage() -> None:
