@@ -11,6 +11,7 @@ from trainyard.training.process import rank_process
 
 
 def run(this: Rank) -> None:
+    """Trains the run's model from its checkpoint, or from the beginning, to the end or to a stop."""
     # Imported here, once this rank's log is open: the libraries' warnings belong there.
     from trainyard.config import saved
     from trainyard.data.batches.dataset import open_datasets
@@ -18,10 +19,11 @@ def run(this: Rank) -> None:
     from trainyard.data.tokenization import tokenizer as tokenizers
     from trainyard.inference.generate import end_ids, stop_at
     from trainyard.model.adapters import adapt
-    from trainyard.model.build import build as build_model
     from trainyard.training.arguments import build_arguments
     from trainyard.training.build import build
     from trainyard.training.finish import announce, finish, train
+    from trainyard.training.model import build_model
+    from trainyard.training.objectives.causal import CausalLoss
     from trainyard.training.process_group import start_process_group
 
     config = saved.load(this.run_dir.config)
@@ -32,19 +34,13 @@ def run(this: Rank) -> None:
         trust_remote_code=config.model.trust_remote_code,
         chat_template=config.data.chat_template,
     )
-    added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
-    network = build_model(
-        config.model,
-        vocab_size=tokenizers.vocab_size(tokenizer),
-        special_ids=tokenizers.special_ids(tokenizer),
-        seed=config.run.seed,
-        own_vocab=config.model.path is None,
-        added=added,
-    )
-    stop_at(network, end_ids(tokenizer, config.data.template_variables))
-    network = adapt(network, config.peft, seed=config.run.seed, added=added)
-    training = build(this, config, args, network, tokenizer, datasets)
+    model = build_model(config, tokenizer)
+    stop_at(model, end_ids(tokenizer, config.data.template_variables))  # it ends an answer wherever it is loaded
+    added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
+    model = adapt(model, config.peft, seed=config.run.seed, added=added)
+    objective = CausalLoss(args.label_smoothing_factor)
+    training = build(this, config, args, model, tokenizer, datasets, objective)
     announce(this, config, training, datasets)
     train(this, training)
     finish(this, training)

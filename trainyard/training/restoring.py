@@ -1,16 +1,18 @@
-"""trainyard.training.restoring."""
+"""Loading a checkpoint that other ranks wrote, under another ZeRO stage, with the settings that the command has now."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-import transformers
 
 from trainyard.checkpoint import directory
 from trainyard.checkpoint.convert import SCHEDULE, convert
 from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checkpoint.restore import (
+    Settings,
     _innermost,
     _read,
     apply_settings,
@@ -27,61 +29,70 @@ from trainyard.errors import FinalError
 from trainyard.rundir.rank import Rank
 
 
-class Restoring(transformers.Trainer):
-    """A Trainer that loads whatever the run left, with the settings that the command has now."""
+class Restorer:
+    """Completes what the Trainer and DeepSpeed load.
 
-    split: BatchLayout
-    start_step: int
-    worker: Rank
-    saver: Saver
+    A checkpoint of another number of ranks or another stage was converted to a universal one before the launch; both
+    libraries load such a checkpoint only in part.
+    """
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        scheduler = super().create_scheduler(num_training_steps, optimizer)
-        if optimizer is None:  # it is the Trainer's own, and nothing has been loaded yet
-            self._settings = settings_of(self.optimizer)
-        return scheduler
+    def __init__(self, rank: Rank, batch_layout: BatchLayout, saver: Saver):
+        """`saver` knows where checkpoints lie, and the layout of this run's."""
+        self.rank, self.batch_layout, self.saver = rank, batch_layout, saver
+        self._settings: Settings = []
 
-    def _load_optimizer_and_scheduler(self, found: str | None) -> None:
-        """Comes last: DeepSpeed has loaded its states, or the Trainer its weights."""
-        super()._load_optimizer_and_scheduler(found)
-        if found is None:
+    def remember_settings(self, optimizer: Any) -> None:
+        """Keeps learning rate, weight decay and the like of a new optimizer, which a checkpoint is about to replace."""
+        self._settings = settings_of(optimizer)
+
+    def finish(self, found: Path, model: Any, optimizer: Any, scheduler: Any, engine: Any) -> None:
+        """Loads what is missing of a universal checkpoint, and applies the settings of this command.
+
+        Args:
+            found: the checkpoint, from which the Trainer and DeepSpeed have loaded.
+            engine: DeepSpeed's; None under DDP, where all states are missing. Under DeepSpeed only buffers are.
+        """
+        if is_universal(found):
+            if engine is not None:
+                _expect_universal(engine, False)  # the next may be one of this run's own
+                load_buffers(found, model)
+            else:
+                load_states(found, model, optimizer)
+                scheduler.load_state_dict(_read(found / SCHEDULE))
+            set_step_counters(_innermost(optimizer))
+        apply_settings(optimizer, scheduler, self._settings)
+
+    def restore_randomness(self, found: Path, seed: int) -> bool:
+        """Restores the random state of a checkpoint of another number of ranks; False leaves it to the Trainer."""
+        manifest = Manifest.read(found)
+        if manifest and manifest.world_size == self.batch_layout.world_size:
+            return False
+        restore_randomness(found, self.batch_layout, seed=seed, step=self.rank.resume_step)
+        return True
+
+    @contextmanager
+    def loadable(self, best: Path, engine: Any) -> Iterator[Path]:
+        """Collective. Yields a directory with the states of the best checkpoint, which these ranks can load.
+
+        The checkpoint may be older than the last change of ranks, and need a conversion of its own.
+
+        Raises:
+            FinalError: on rank 0, when the checkpoint is damaged or there is no room for its conversion.
+        """
+        layout, manifest = self.saver.layout, Manifest.read(best)
+        if not layout.stage or (manifest and manifest.fits(layout, self.batch_layout.world_size)):
+            yield best
             return
-        if is_universal(Path(found)):
-            self._finish_universal(Path(found))
-        apply_settings(self.optimizer, self.lr_scheduler, self._settings)
-
-    def _finish_universal(self, found: Path) -> None:
-        """What is still missing of a universal checkpoint: under DDP all states, under DeepSpeed the buffers."""
-        if self.is_deepspeed_enabled:
-            self._expect_universal(False)  # the next may be one of this run's own
-            load_buffers(found, self.model)
-        else:
-            load_states(found, self.model, self.optimizer)
-            self.lr_scheduler.load_state_dict(_read(found / SCHEDULE))
-        set_step_counters(_innermost(self.optimizer))
-
-    def _expect_universal(self, expected: bool) -> None:
-        self.model_wrapped._config.load_universal_checkpoint = expected
-
-    def _load_best_model(self) -> None:
-        """The best checkpoint may be older than the last change of ranks, and need a conversion of its own."""
-        best, layout = Path(self.state.best_model_checkpoint), self.saver.layout
-        manifest = Manifest.read(best)
-        if not layout.stage or (manifest and manifest.fits(layout, self.split.world_size)):
-            super()._load_best_model()
-            return
-        self.worker.note(now=True, phase="converting the best checkpoint")
-        target = self.worker.run_dir.converted / "best" / best.name
-        if self.split.rank == 0:
+        self.rank.note(now=True, phase="converting the best checkpoint")
+        target = self.rank.run_dir.converted / "best" / best.name
+        if self.rank.is_first:
             shutil.rmtree(target, ignore_errors=True)
             self._require_convertible(best)
             convert(best, target, fp16=layout.precision == "fp16")
         dist.barrier()
-        self._expect_universal(True)
-        self.state.best_model_checkpoint = str(target)
-        super()._load_best_model()
-        self.state.best_model_checkpoint = str(best)
-        self._expect_universal(False)
+        _expect_universal(engine, True)
+        yield target
+        _expect_universal(engine, False)
 
     def _require_convertible(self, best: Path) -> None:
         if reason := verify(best):
@@ -92,9 +103,6 @@ class Restoring(transformers.Trainer):
         if problem := directory.lack_of_space(self.saver.directory, manifest.state_bytes(), what):
             raise FinalError(problem)
 
-    def _load_rng_state(self, found: str | None) -> None:
-        manifest = Manifest.read(Path(found)) if found else None
-        if found is None or (manifest and manifest.world_size == self.split.world_size):
-            super()._load_rng_state(found)
-        else:
-            restore_randomness(Path(found), self.split, seed=self.args.seed, step=self.start_step)
+
+def _expect_universal(engine: Any, expected: bool) -> None:
+    engine._config.load_universal_checkpoint = expected

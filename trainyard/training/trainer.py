@@ -1,6 +1,8 @@
-"""The Trainer factory that every stage uses: TrainingArguments, the process group, and a Trainer on our data layer."""
+"""The Hugging Face Trainer on our loaders: exact order, judged steps, our evaluation, checkpoints with a manifest."""
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,62 +13,70 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from trainyard.checkpoint.rank_state import RankState, read_rank_state
 from trainyard.checkpoint.save import Saver, write_names
-from trainyard.data.batches.collator import IGNORE, Collator
-from trainyard.data.batches.dataset import TokenDataset
+from trainyard.data.batches.collator import Collator
+from trainyard.data.batches.dataset import Datasets
 from trainyard.data.batches.loader import BatchLayout, TimedLoader, eval_loader, train_loader
-from trainyard.errors import StoppedError
+from trainyard.errors import FinalError, StoppedError
 from trainyard.rundir.rank import Rank
-from trainyard.training.callbacks.bad_steps import BadSteps, require_finite_weights
-from trainyard.training.callbacks.speed import SpeedCallback
-from trainyard.training.callbacks.spikes import SpikeCallback
-from trainyard.training.callbacks.stop import StopCallback
-from trainyard.training.restoring import Restoring
-from trainyard.training.steps import JudgedSteps
+from trainyard.training.callbacks.bad_steps import require_finite_weights
+from trainyard.training.callbacks.order import Callbacks
+from trainyard.training.evaluate import Evaluator
+from trainyard.training.objectives.metric_sums import MetricSums
+from trainyard.training.objectives.objective import Objective
+from trainyard.training.restoring import Restorer
 
 
-class Trainer(JudgedSteps, Restoring):
-    """The Hugging Face Trainer on our loaders: exact order, resume and evaluation, checkpoints with a manifest."""
+@dataclass(frozen=True)
+class TrainerParts:
+    """The objects that the Trainer works with, beside the model and TrainingArguments."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        args: TrainingArguments,
-        *,
-        train_dataset: TokenDataset,
-        eval_dataset: TokenDataset | None,
-        data_collator: Collator,
-        tokenizer: Any,
-        split: BatchLayout,
-        start_step: int,
-        callbacks: list[TrainerCallback],
-        speed: SpeedCallback,
-        stop: StopCallback,
-        bad_steps: BadSteps,
-        spikes: SpikeCallback,
-        worker: Rank,
-        saver: Saver,
-    ):
-        self.split, self.start_step, self.worker = split, start_step, worker
-        self.speed, self.stop, self.spikes, self.saver = speed, stop, spikes, saver
+    rank: Rank
+    tokenizer: Any
+    """Saved with every checkpoint and with the model."""
+    datasets: Datasets
+    collator: Collator
+    batch_layout: BatchLayout
+    objective: Objective
+    callbacks: Callbacks
+    saver: Saver
+    restorer: Restorer
+
+
+class Trainer(transformers.Trainer):
+    """Owns plain objects, and overrides those methods of the library in which they take part.
+
+    Bad steps are skipped on all ranks together, see BadSteps; in a good step every bit is what the library alone would
+    give.
+    """
+
+    def __init__(self, model: PreTrainedModel, args: TrainingArguments, parts: TrainerParts):
+        self.rank, self.batch_layout, self.loss_objective = parts.rank, parts.batch_layout, parts.objective
+        self.saver, self.restorer = parts.saver, parts.restorer
+        self.speed, self.stop = parts.callbacks.speed, parts.callbacks.stop
+        self.bad_steps, self.spikes = parts.callbacks.bad_steps, parts.callbacks.spikes
+        self.evaluator = Evaluator(parts.objective, parts.rank, self.stop.agreed)
+        self.metric_sums = MetricSums()
+        self._loss_before = torch.zeros(())
         super().__init__(
             model=model,
             args=args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            data_collator=data_collator,
-            processing_class=tokenizer,
-            callbacks=[speed, stop, bad_steps, spikes, _Keeping(self), *callbacks],
-            bad_steps=bad_steps,
+            train_dataset=parts.datasets.train,
+            eval_dataset=parts.datasets.evaluation,
+            data_collator=parts.collator,
+            processing_class=parts.tokenizer,
+            callbacks=parts.callbacks.in_order(_Resume(self), _StepBounds(self)),
         )
         self.remove_callback(transformers.PrinterCallback)
+
+    # ---- batches ----
 
     def get_train_dataloader(self) -> TimedLoader:
         return train_loader(
             self.train_dataset,
             self.data_collator,
-            self.split,
+            self.batch_layout,
             seed=self.args.seed,
-            start_step=self.start_step,
+            start_step=self.rank.resume_step,
             max_steps=self.args.max_steps,
             skipped=self.bad_steps.samples.skipped,
             **self._loader_options(),
@@ -76,8 +86,8 @@ class Trainer(JudgedSteps, Restoring):
         return eval_loader(
             eval_dataset or self.eval_dataset,
             self.data_collator,
-            rank=self.split.rank,
-            world_size=self.split.world_size,
+            rank=self.batch_layout.rank,
+            world_size=self.batch_layout.world_size,
             batch_size=self.args.per_device_eval_batch_size,
             **self._loader_options(),
         )
@@ -89,106 +99,180 @@ class Trainer(JudgedSteps, Restoring):
             "prefetch_factor": self.args.dataloader_prefetch_factor,
         }
 
+    # ---- a step ----
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor | None:
+        """The items of a step, over its micro batches and all ranks; None where the model's loss takes no such number.
+
+        With trainer.average_tokens_across_devices=false each rank counts its own alone.
+        """
+        if not batch_samples or not self.model_accepts_loss_kwargs:
+            return None
+        items = torch.stack([self.loss_objective.items(batch) for batch in batch_samples]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            items = self.accelerator.gather(items).sum()
+        return items.float()
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The objective's loss of a micro batch as it goes into the backward pass, watched by BadSteps."""
+        counted = num_items_in_batch is not None
+        batch = {**inputs, "num_items_in_batch": num_items_in_batch} if counted else inputs
+        loss, metrics = self.loss_objective(model, batch)
+        # DDP and DeepSpeed average the gradients over the ranks, and the count is already that of all ranks.
+        scale = self.accelerator.num_processes if counted and self.args.average_tokens_across_devices else 1
+        share = 1.0 if counted else 1 / self.current_gradient_accumulation_steps
+        self.metric_sums.add(metrics, scale * share)
+        return self.bad_steps.watch(loss * scale, share, last=self.accelerator.sync_gradients)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm of the gradient before clipping; None when it is not finite.
+
+        The library calls this between the last backward pass and the optimizer's step, which has nothing to apply in a
+        bad step. Under DeepSpeed the backward pass has already applied or skipped the step.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)
+        finite = math.isfinite(norm)
+        skipped = self.accelerator.optimizer_step_was_skipped if self.is_deepspeed_enabled else not finite
+        bad = self.bad_steps.judge(overflow=skipped and not self._scale_can_fall())
+        self.metric_sums.end_step(good=not bad)
+        if bad:
+            if self.is_deepspeed_enabled and not skipped:
+                raise FinalError("DeepSpeed has applied a step with a loss that is not finite: it must check that")
+            model.zero_grad()  # torch's optimizers leave weights without a gradient alone, and their moments
+            self._tr_loss = self._loss_before
+            self._globalstep_last_logged += 1  # the step counts in no mean
+        return norm if finite else None
+
+    def _scale_can_fall(self) -> bool:
+        """A gradient that is not finite may only mean that float16's loss scale is too high."""
+        scaler = self.accelerator.scaler  # None under DeepSpeed, which ends the run when its own cannot fall
+        return bool(self.args.fp16) and (scaler is None or scaler.get_scale() > 1)
+
+    def remember_loss(self) -> None:
+        """Keeps the sum of losses before a step, for the case that the step is bad."""
+        self._loss_before = self._tr_loss.clone()
+
+    def keep_schedule(self) -> None:
+        """Lets the learning rate follow the step count: the library holds it where the optimizer skips a step."""
+        by_loss = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
+        if self.accelerator.optimizer_step_was_skipped and not by_loss:
+            scheduler: Any = self.lr_scheduler
+            getattr(scheduler, "scheduler", scheduler).step()  # DeepSpeed's is wrapped
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means of the objective's metrics to a line with the loss."""
+        super().log(logs | self.metric_sums.take() if "loss" in logs else logs, start_time)
+
+    # ---- evaluation ----
+
+    def evaluation_loop(
+        self, dataloader: Any, description: str, prediction_loss_only: Any = None, ignore_keys: Any = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:  # fmt: skip
+        model = self.model_wrapped if self.is_in_train else self.model
+        counted = self.model_accepts_loss_kwargs
+        figures = self.evaluator.run(model, dataloader, self._prepare_inputs, takes_count=counted)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        samples = len(dataloader.dataset)
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=samples)
+
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Leaves off when the ranks are to stop; the next start makes up for it."""
+        first = self.state.global_step == self.rank.resume_step
         try:
             with self.speed.paused():
                 metrics: dict[str, float] = super()._evaluate(*args, **kwargs)
         except StoppedError:
-            if self.state.global_step == self.start_step:
+            if first:
                 raise  # there is nothing to save
             self.stop.leave(self.control, evaluation_due=True)
             return {}
-        if self.state.global_step == self.start_step > 0:  # made up for: the Trainer does not compare this one
+        if first and self.rank.resume_step > 0:  # made up for: the library does not compare this one
             self._determine_best_metric(metrics, None)
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         return bool(metrics) and super()._determine_best_metric(metrics, trial)
 
-    def evaluation_loop(
-        self, dataloader: Any, description: str, prediction_loss_only: Any = None, ignore_keys: Any = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:  # fmt: skip
-        """The mean loss over all predicted tokens of all ranks, whatever the batches, and its exponential."""
-        model = self.model_wrapped if self.is_in_train else self.model
-        model.eval()
-        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)  # sum of losses, tokens
-        samples = 0
-        with torch.no_grad():
-            for number, batch in enumerate(dataloader):
-                if self.stop.agreed():
-                    raise StoppedError
-                self.worker.note(phase="evaluating", batch=number)
-                inputs = self._prepare_inputs(batch)
-                tokens = inputs["labels"][:, 1:].ne(IGNORE).sum()
-                if inputs["input_ids"].numel() == 0:  # others still have a batch, and ZeRO-3 gathers in the forward
-                    nothing = torch.zeros(1, 2, dtype=torch.int64, device=self.args.device)
-                    inputs = {"input_ids": nothing, "labels": nothing}
-                with self.compute_loss_context_manager():
-                    if self.model_accepts_loss_kwargs:  # divided by 1, the loss is a sum
-                        loss = model(**inputs, num_items_in_batch=torch.ones((), device=self.args.device)).loss
-                    else:
-                        loss = model(**inputs).loss * tokens
-                total += torch.stack([torch.where(tokens > 0, loss.double(), 0.0), tokens.double()])
-                samples += len(batch["input_ids"])
-        dist.all_reduce(total)
-        mean = float(total[0] / total[1])
-        metrics = {
-            f"{metric_key_prefix}_loss": mean,
-            f"{metric_key_prefix}_perplexity": math.exp(min(mean, 700.0)),
-        }
-        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=samples)
+    # ---- saving ----
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Without the copies of tied weights that DeepSpeed's gathering makes: the same file under every ZeRO stage."""
+        """Leaves out the copies of tied weights that DeepSpeed's gathering makes: the same file under every stage."""
         if state_dict is not None:
             tied = getattr(self.model, "all_tied_weights_keys", {})
             state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
         super()._save(output_dir, state_dict)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The Trainer's and DeepSpeed's files, made a checkpoint by the saver, which deletes older ones too."""
+        """The library's and DeepSpeed's files, made a checkpoint by the saver, which deletes older ones too."""
         self.require_finite_weights()
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         saving = self.saver.saving(self.state.global_step, lambda: self.state.best_model_checkpoint)
         try:
             with self.speed.paused(), saving as target:
                 super()._save_checkpoint(model, trial)
-                if self.split.rank == 0 and not self.is_deepspeed_enabled:
+                if self.rank.is_first and not self.is_deepspeed_enabled:
                     write_names(target, self.model, self.optimizer)
-                RankState(
-                    loss=float(self._tr_loss),
-                    last_logged=self._globalstep_last_logged,
-                    evaluation_due=self.stop.evaluation_due,
-                    bad_steps=self.bad_steps.state(),
-                    spikes=self.spikes.state(),
-                    skipped=self.bad_steps.samples.skipped,
-                ).write(target, self.split.rank)
+                self._rank_state().write(target, self.batch_layout.rank)
         finally:
             self.args.save_total_limit = keep
         self.log({"save_stall_s": round(self.saver.stall_s or 0.0, 4)})
 
-    def _load_best_model(self) -> None:
-        self.saver.wait()
-        dist.barrier()  # it may be the last one saved, whose manifest rank 0 has written
-        super()._load_best_model()
+    def _rank_state(self) -> RankState:
+        return RankState(
+            loss=float(self._tr_loss),
+            last_logged=self._globalstep_last_logged,
+            evaluation_due=self.stop.evaluation_due,
+            bad_steps=self.bad_steps.state(),
+            spikes=self.spikes.state(),
+            skipped=self.bad_steps.samples.skipped,
+        )
 
     def require_finite_weights(self) -> None:
+        """Collective, before anything is saved; see callbacks.bad_steps."""
         require_finite_weights(self.model, self.args.device, self.saver.directory)
 
+    # ---- resuming ----
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if optimizer is None:  # the Trainer's own, into which nothing has been loaded yet
+            self.restorer.remember_settings(self.optimizer)
+        return scheduler
+
+    def _load_optimizer_and_scheduler(self, found: str | None) -> None:
+        """Comes last: DeepSpeed has loaded its states, or the Trainer its weights."""
+        super()._load_optimizer_and_scheduler(found)
+        if found is not None:
+            self.restorer.finish(Path(found), self.model, self.optimizer, self.lr_scheduler, self.deepspeed)
+
+    def _load_rng_state(self, found: str | None) -> None:
+        if found is None or not self.restorer.restore_randomness(Path(found), self.args.seed):
+            super()._load_rng_state(found)
+
     def restore_window(self) -> None:
-        """Goes on with the mean loss since the last line of metrics, bad steps, spikes as the checkpoint left them."""
-        state = read_rank_state(self.worker.resume, self.split) if self.worker.resume else None
+        """Goes on with the checkpoint's sums since the last line of metrics, its bad steps and its spikes."""
+        state = read_rank_state(self.rank.resume, self.batch_layout) if self.rank.resume else None
         if state is not None:
             self._tr_loss += state.loss
             self._globalstep_last_logged = state.last_logged
             self.bad_steps.restore(state.bad_steps)
             self.spikes.restore(state.spikes)
 
+    def _load_best_model(self) -> None:
+        self.saver.wait()
+        dist.barrier()  # it may be the last one saved, whose manifest rank 0 has written
+        best = self.state.best_model_checkpoint
+        with self.restorer.loadable(Path(best), self.deepspeed) as place:
+            self.state.best_model_checkpoint = str(place)
+            super()._load_best_model()
+        self.state.best_model_checkpoint = best
 
-class _Keeping(TrainerCallback):
-    """Takes the loss window up again once the Trainer has set its own sums to zero, and looks after saves under way."""
+
+class _Resume(TrainerCallback):
+    """Restores the rank's state once the library has set its own sums to zero, and looks after saves under way."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -198,3 +282,16 @@ class _Keeping(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.saver.check()
+
+
+class _StepBounds(TrainerCallback):
+    """The beginning and the end of a step, for which the library has no method to override."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.remember_loss()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.keep_schedule()

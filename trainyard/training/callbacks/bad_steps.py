@@ -74,7 +74,7 @@ class BadSteps(TrainerCallback):
         Args:
             overflow: the gradient is not finite, and not for the scale of the loss.
         """
-        self.loss = float(self._sum) / self.samples.split.world_size
+        self.loss = float(self._sum) / self.samples.batch_layout.world_size
         self.is_bad = overflow or not math.isfinite(self.loss)
         return self.is_bad
 
@@ -114,7 +114,7 @@ class BadSteps(TrainerCallback):
     def _reason(self, step: int) -> str:
         """What was bad about the last step, on which ranks, in which samples. Every rank must ask."""
         own = torch.stack(self._losses).float()
-        losses = [torch.empty_like(own) for _ in range(self.samples.split.world_size)]
+        losses = [torch.empty_like(own) for _ in range(self.samples.batch_layout.world_size)]
         dist.all_gather(losses, own)
         found = [
             f"the loss is {loss} on rank {rank}, {self.samples.named(self.samples.of_micro_batch(step, number, rank))}"

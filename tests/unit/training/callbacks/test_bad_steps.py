@@ -20,7 +20,7 @@ from trainyard.training.step_samples import StepSamples
 from unit.data.test_store import make_store
 
 STARTS, LENGTHS = np.array([0, 50, 57]), np.array([50, 7, 43])
-SPLIT = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=2)
+LAYOUT = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=2)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def alone() -> Iterator[None]:
 def samples(tmp_path: Path) -> StepSamples:
     store = make_store(tmp_path, [list(range(50)), list(range(50, 57)), list(range(57, 100))])
     dataset = TokenDataset(store, concat(STARTS, LENGTHS, 4, keep_tail=False))
-    return StepSamples(dataset, SPLIT, seed=3, skipped=[(4, 6)])
+    return StepSamples(dataset, LAYOUT, seed=3, skipped=[(4, 6)])
 
 
 def bad_steps(samples: StepSamples) -> BadSteps:

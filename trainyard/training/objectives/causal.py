@@ -1,0 +1,40 @@
+"""The loss of a causal language model: the mean negative log-likelihood of the learned tokens."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.trainer_pt_utils import LabelSmoother
+
+from trainyard.data.batches.collator import IGNORE
+from trainyard.training.objectives.objective import Batch, Metrics
+
+
+@dataclass(frozen=True)
+class CausalLoss:
+    """Every learned token is predicted from those before it; `labels` mark the learned ones, see Collator."""
+
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over the whole vocabulary, in training only (Szegedy et al., 2016)."""
+
+    def __call__(self, model: Any, batch: Batch) -> tuple[torch.Tensor, Metrics]:
+        if batch["input_ids"].numel() == 0:
+            nothing = torch.zeros(1, 2, dtype=torch.int64, device=batch["input_ids"].device)
+            count = {name: batch[name] for name in ("num_items_in_batch",) if name in batch}
+            batch = {"input_ids": nothing, "labels": nothing, **count}
+        if not (self.label_smoothing and model.training):
+            return model(**batch).loss, {}
+        outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
+        smoothed = LabelSmoother(self.label_smoothing)
+        return smoothed(
+            outputs, batch["labels"], shift_labels=True, num_items_in_batch=batch.get("num_items_in_batch")
+        ), {}
+
+    def items(self, batch: Batch) -> torch.Tensor:
+        """Learned tokens; the first of a row has nothing to be predicted from."""
+        return batch["labels"][:, 1:].ne(IGNORE).sum()
+
+    def derived(self, loss: float) -> dict[str, float]:
+        """The perplexity, bounded so that it stays a number."""
+        return {"perplexity": math.exp(min(loss, 700.0))}
