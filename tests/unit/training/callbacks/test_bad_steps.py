@@ -1,7 +1,6 @@
 """What becomes of a loss before the backward pass, and what is said of a bad step; real runs are in tests/faults."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 
 from trainyard.data.batches.dataset import TokenDataset
 from trainyard.data.batches.loader import BatchLayout
@@ -21,14 +19,6 @@ from unit.data.test_store import make_store
 
 STARTS, LENGTHS = np.array([0, 50, 57]), np.array([50, 7, 43])
 LAYOUT = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=2)
-
-
-@pytest.fixture
-def alone() -> Iterator[None]:
-    """A process group of one."""
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
 
 
 @pytest.fixture
@@ -55,7 +45,7 @@ def backward(judge: BadSteps, values: list[float]) -> tuple[list[float], list[fl
     return [loss.item() for loss in losses], [weight.grad.item() for weight in weights]  # type: ignore[union-attr]
 
 
-def test_a_good_step_keeps_every_bit(alone: None, samples: StepSamples) -> None:
+def test_a_good_step_keeps_every_bit(one_rank: None, samples: StepSamples) -> None:
     judge = bad_steps(samples)
     values = [0.1, 0.7]
     assert backward(judge, values) == ([(torch.tensor(value) * 3).item() for value in values], [3.0, 3.0])
@@ -67,7 +57,7 @@ def test_a_good_step_keeps_every_bit(alone: None, samples: StepSamples) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_bad_loss_anywhere_in_a_step_becomes_a_bad_gradient(
-    alone: None, samples: StepSamples, bad: float, place: int
+    one_rank: None, samples: StepSamples, bad: float, place: int
 ) -> None:
     judge = bad_steps(samples)
     values = [0.5, 0.5]
@@ -76,7 +66,7 @@ def test_a_bad_loss_anywhere_in_a_step_becomes_a_bad_gradient(
     assert judge.judge(overflow=False)
 
 
-def test_a_bad_step_is_named_with_its_samples_and_documents(alone: None, samples: StepSamples) -> None:
+def test_a_bad_step_is_named_with_its_samples_and_documents(one_rank: None, samples: StepSamples) -> None:
     judge = bad_steps(samples)
     backward(judge, [0.5, math.nan])
     judge.judge(overflow=True)
