@@ -1,5 +1,5 @@
-"""Steps whose loss or gradient is NaN or infinite: skipped on all ranks together, counted, and the end of a run after
-too many in a row.
+"""Steps whose loss or gradient is NaN or infinite: they are skipped on all ranks together and counted, and too many in a
+row end the run.
 """
 
 import math
@@ -21,24 +21,24 @@ from trainyard.training.step_samples import StepSamples
 class BadSteps(TrainerCallback):
     """Judges every step before it counts.
 
-    The losses of a step are added up on the device and reduced over the ranks once, before the last backward pass; the
-    sum is finite only if every loss on every rank is. Where it is not, that pass is multiplied by NaN on every rank: a
-    bad loss becomes a bad gradient, and one mechanism skips both before anything is applied. DeepSpeed looks at the
-    norm of the gradient within its step; elsewhere the Trainer does, and drops the gradient. Weights and moments stay
-    as they were. The data, the step count and the learning rate go on, as if the step had been taken.
+    The losses of a step are added up on the device and reduced over the ranks once, before the last backward pass. The
+    sum is finite only if every loss on every rank is. If it is not, the last loss is multiplied by NaN on every rank: a
+    bad loss becomes a bad gradient, and one mechanism skips both before anything is applied. DeepSpeed checks the norm
+    of the gradient within its step. Under DDP our Trainer checks it, and drops the gradient. Weights and moments stay
+    as they were. The data, the step count and the learning rate go on as if the step had been taken.
 
-    A save or an evaluation that falls due while a streak of bad steps is on waits for the next good step.
+    A save or an evaluation that falls due during a streak of bad steps waits for the next good step.
 
     Attributes:
-        is_bad: was the last step?
-        loss: of the last step, over all ranks.
-        total: bad steps of the run.
-        streak: a line about each since the last good one.
+        is_bad: the last step was bad.
+        loss: the loss of the last step, over all ranks.
+        total: the number of bad steps in the run.
+        streak: a line about each bad step since the last good one.
     """
 
-    def __init__(self, worker: Rank, stop: StopCallback, samples: StepSamples, limit: int):
-        """`limit`: so many in a row end the run."""
-        self.worker, self.stop, self.samples, self.limit = worker, stop, samples, limit
+    def __init__(self, rank: Rank, stop: StopCallback, samples: StepSamples, limit: int):
+        """`limit` bad steps in a row end the run."""
+        self.rank, self.stop, self.samples, self.limit = rank, stop, samples, limit
         self.is_bad, self.loss = False, math.nan
         self.total = 0
         self.streak: list[str] = []
@@ -47,19 +47,20 @@ class BadSteps(TrainerCallback):
         self._sum = torch.zeros(())
 
     def state(self) -> BadStepsState:
-        """What a checkpoint keeps of it."""
+        """The part of this object that a checkpoint keeps."""
         return BadStepsState(self.total, self.streak, self._save_due, self._evaluation_due)
 
     def restore(self, state: BadStepsState) -> None:
+        """Goes on from the state of a checkpoint."""
         self.total, self.streak = state.total, state.streak
         self._save_due, self._evaluation_due = state.save_due, state.evaluation_due
 
     def watch(self, loss: torch.Tensor, share: float, *, last: bool) -> torch.Tensor:
-        """Takes note of the loss of a micro batch; returns it as it shall go into the backward pass.
+        """Notes the loss of a micro batch, and returns it as it enters the backward pass.
 
         Args:
-            share: of the loss of the step that this one makes up.
-            last: of the step.
+            share: the weight of this loss in the loss of the step: 1 when it is a part of a sum.
+            last: this is the last micro batch of the step. Collective then.
         """
         self._losses.append(loss.detach())
         if not last:
@@ -69,10 +70,10 @@ class BadSteps(TrainerCallback):
         return loss * torch.where(self._sum.isfinite(), 1.0, math.nan).to(loss.dtype)
 
     def judge(self, *, overflow: bool) -> bool:
-        """Is the step bad? Here the host waits for the device, once in a step.
+        """True when the step is bad. Here the host waits for the device, once in a step.
 
         Args:
-            overflow: the gradient is not finite, and not for the scale of the loss.
+            overflow: the gradient is not finite, and lowering fp16's loss scale cannot help.
         """
         self.loss = float(self._sum) / self.samples.batch_layout.world_size
         self.is_bad = overflow or not math.isfinite(self.loss)
@@ -91,7 +92,7 @@ class BadSteps(TrainerCallback):
             return
         self.total += 1
         self.streak.append(f"step {state.global_step}: {self._reason(state.global_step - 1)}")
-        self.worker.say(f"{self.streak[-1]}; skipped on all ranks, {len(self.streak)} in a row")
+        self.rank.say(f"{self.streak[-1]}; skipped on all ranks, {len(self.streak)} in a row")
         if len(self.streak) >= self.limit and not self.stop.stopped:
             raise FinalError(self._too_many())
         if not control.should_training_stop:
@@ -112,7 +113,7 @@ class BadSteps(TrainerCallback):
         self._save_due = self._evaluation_due = False
 
     def _reason(self, step: int) -> str:
-        """What was bad about the last step, on which ranks, in which samples. Every rank must ask."""
+        """Collective. The reason why the last step is bad: the ranks and the samples."""
         own = torch.stack(self._losses).float()
         losses = [torch.empty_like(own) for _ in range(self.samples.batch_layout.world_size)]
         dist.all_gather(losses, own)
@@ -122,11 +123,11 @@ class BadSteps(TrainerCallback):
             for number, loss in enumerate(of_rank.tolist())
             if not math.isfinite(loss)
         ]
-        # It is known only once it is summed over the ranks.
+        # A gradient is known only as the sum over the ranks, so no rank can be named.
         return "; ".join(found) or f"the gradient is not finite, {self.samples.named(self.samples.of_step(step))}"
 
     def _too_many(self) -> str:
-        newest = directory.newest_whole(self.worker.run_dir.checkpoints)
+        newest = directory.newest_whole(self.rank.run_dir.checkpoints)
         return (
             f"trainer.max_bad_steps={self.limit}: {len(self.streak)} steps in a row had a NaN or infinite loss or "
             f"gradient. {'; '.join(self.streak)}. Look at these samples with `preview --start`; if they are sound, "
@@ -135,12 +136,12 @@ class BadSteps(TrainerCallback):
 
 
 def require_finite_weights(model: Any, device: torch.device, checkpoints: Path) -> None:
-    """Asked by all ranks before anything is saved.
+    """Collective, before anything is saved.
 
     Raises:
-        FinalError: on all ranks, when a weight of any is NaN or infinite.
+        FinalError: on all ranks, when a weight of any rank is NaN or infinite.
     """
-    # Under ZeRO-3 a parameter is empty, and this rank's part of it is its ds_tensor.
+    # Under ZeRO-3 a parameter is empty, and its ds_tensor holds this rank's part.
     parts = ((name, getattr(parameter, "ds_tensor", parameter)) for name, parameter in model.named_parameters())
     bad = next((name for name, part in parts if not part.detach().isfinite().all()), None)
     found = torch.tensor([int(bad is not None)], device=device)

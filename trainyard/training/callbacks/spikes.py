@@ -1,4 +1,4 @@
-"""Spikes of the loss: found against a running window, and logged or, with their data, undone."""
+"""Spikes of the loss: a running window finds them, and they are logged, or undone together with their data."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from trainyard.training.callbacks.stop import StopCallback
 
 
 class Usual(NamedTuple):
-    """What the loss was like."""
+    """Mean and standard deviation of the losses in the window."""
 
     mean: float
     deviation: float
@@ -27,20 +27,20 @@ class Usual(NamedTuple):
 
 @dataclass
 class LossWindow:
-    """The losses of the last `size` steps that were no spikes.
+    """The losses of the last `size` steps without a spike.
 
-    A loss is a spike when it lies more than `deviations` standard deviations above their mean. Half a window of spikes
-    in a row are none: the loss has found another level, and they become the window.
+    A loss is a spike when it lies more than `deviations` standard deviations above their mean. After half a window of
+    consecutive spikes the loss has moved to a new level: these losses replace the window.
     """
 
     size: int
     deviations: float
     losses: list[float] = field(default_factory=list)
     outside: list[float] = field(default_factory=list)
-    """Spikes since the last loss that was none."""
+    """The consecutive spikes up to now."""
 
     def add(self, loss: float) -> Usual | None:
-        """Takes in the next loss; if it is a spike, returns what was usual before it."""
+        """Adds the next loss. Returns what was usual before it when it is a spike, else None."""
         half = self.size // 2
         if len(self.losses) >= half:
             mean = math.fsum(self.losses) / len(self.losses)
@@ -69,16 +69,17 @@ class SpikeCallback(TrainerCallback):
     The steps between the checkpoint and the stretch are trained again, the same as before.
     """
 
-    def __init__(self, worker: Rank, stop: StopCallback, bad_steps: BadSteps, window: LossWindow, *, roll_back: bool):
-        self.worker, self.stop, self.bad_steps, self.window = worker, stop, bad_steps, window
+    def __init__(self, rank: Rank, stop: StopCallback, bad_steps: BadSteps, window: LossWindow, *, roll_back: bool):
+        self.rank, self.stop, self.bad_steps, self.window = rank, stop, bad_steps, window
         self.roll_back = roll_back
-        self.rollbacks = len(skipped.read(worker.run_dir))
+        self.rollbacks = len(skipped.read(rank.run_dir))
 
     def state(self) -> SpikesState:
-        """What a checkpoint keeps of it, so that a resumed run decides the same."""
+        """The part that a checkpoint keeps, so that a resumed run decides the same."""
         return SpikesState(self.window.losses, self.window.outside)
 
     def restore(self, state: SpikesState) -> None:
+        """Goes on from the state of a checkpoint."""
         self.window.losses = state.losses[-self.window.size :]
         self.window.outside = state.outside
 
@@ -104,38 +105,38 @@ class SpikeCallback(TrainerCallback):
         )
         if self.roll_back:
             self._undo(spike, row)
-        self.worker.say(spike)
-        if self.worker.is_first:
+        self.rank.say(spike)
+        if self.rank.is_first:
             self._log(row)
 
     def _begins_at(self, step: int) -> int:
-        """The first step, counted from 0, of the stretch that a spike at `step` costs."""
-        newest = directory.newest_whole(self.worker.run_dir.checkpoints)
+        """The first step, counted from 0, of the stretch that is left out for a spike at `step`."""
+        newest = directory.newest_whole(self.rank.run_dir.checkpoints)
         saved = directory.step_of(newest) if newest else None
-        return max(self.worker.resume_step if saved is None else saved, step - self.window.size)
+        return max(self.rank.resume_step if saved is None else saved, step - self.window.size)
 
     def _log(self, row: dict[str, Any]) -> None:
-        """Once, though a crash may have it met twice."""
-        path = self.worker.run_dir.spikes
+        """Writes the row once, also when a crash makes the run meet the spike twice."""
+        path = self.rank.run_dir.spikes
         rows = [each for each in read_metrics(path) if each["step"] < row["step"]]
         path.write_text("".join(json.dumps(each) + "\n" for each in [*rows, row]), encoding="utf-8")
 
     def _undo(self, spike: str, row: dict[str, Any]) -> None:
         """
         Raises:
-            RollbackError: the stretch is on record; the controller starts the ranks again.
-            StoppedError: likewise, but the run was to stop; the next start goes on without the stretch.
-            FinalError: it has been done too often.
+            RollbackError: the stretch is on record, and the controller starts the ranks again.
+            StoppedError: the stretch is on record and the run is to stop: its next start leaves the stretch out.
+            FinalError: the run has gone back too often.
         """
         if self.rollbacks >= skipped.MAX_ROLLBACKS:
             raise FinalError(
                 f"{spike}; trainer.on_spike=rollback has gone back {self.rollbacks} times, at most: the data is not "
                 f"the cause. Lower trainer.learning_rate, or let spikes pass with trainer.on_spike=log"
             )
-        self.worker.say(f"{spike}; going back, samples {row['first_sample']} to {row['last_sample']} are left out")
-        if self.worker.is_first:
-            skipped.add(self.worker.run_dir, row)
-        dist.barrier()  # no rank leaves before it is on record
+        self.rank.say(f"{spike}; going back, samples {row['first_sample']} to {row['last_sample']} are left out")
+        if self.rank.is_first:
+            skipped.add(self.rank.run_dir, row)
+        dist.barrier()  # no rank leaves before the stretch is on record
         if self.stop.stopped:
             raise StoppedError
         raise RollbackError(spike)

@@ -30,9 +30,9 @@ def samples(tmp_path: Path) -> StepSamples:
 
 def bad_steps(samples: StepSamples) -> BadSteps:
     said: list[str] = []
-    worker: Any = SimpleNamespace(say=said.append, said=said)
+    rank: Any = SimpleNamespace(say=said.append, said=said)
     stop: Any = SimpleNamespace(stopped=False)
-    return BadSteps(worker, stop, samples, limit=3)
+    return BadSteps(rank, stop, samples, limit=3)
 
 
 def backward(judge: BadSteps, values: list[float]) -> tuple[list[float], list[float]]:
@@ -80,7 +80,7 @@ def test_a_bad_step_is_named_with_its_samples_and_documents(one_rank: None, samp
         documents |= {int(np.searchsorted([50, 57, 100], token, side="right")) for token in range(first, last + 1)}
     named = ", ".join(map(str, sorted(documents)))
     line = f"step 2: the loss is nan on rank 0, samples 8 to 9 (documents {named})"
-    assert judge.worker.said == [f"{line}; skipped on all ranks, 1 in a row"]  # type: ignore[attr-defined]
+    assert judge.rank.said == [f"{line}; skipped on all ranks, 1 in a row"]  # type: ignore[attr-defined]
     assert judge.streak == [line]
     assert not control.should_save
     backward(judge, [0.5, 0.5])
