@@ -1,5 +1,5 @@
-"""Steps whose loss or gradient is NaN or infinite: they are skipped on all ranks together and counted, and too many in a
-row end the run.
+"""Steps whose loss or gradient is NaN or infinite: skipped on all ranks together and counted. Too many in a row end the
+run.
 """
 
 import math
