@@ -10,7 +10,7 @@ from pathlib import Path
 import xxhash
 
 from trainyard.errors import DataError
-from trainyard.runs import choice, settings, tables
+from trainyard.runs import choice, numbers, settings, tables
 from trainyard.runs.history import Run, find
 from trainyard.runs.sync import MODES, sync
 from trainyard.runs.watch import Watcher, watch
@@ -77,7 +77,7 @@ def _show(arguments: argparse.Namespace, outputs: Path) -> int:
     known = find(outputs, arguments.stage)
     for each in [choice.named(known, name) for name in arguments.names]:
         if arguments.json:
-            changed = {name: value for name, (_, value) in settings.changed(each).items()}
+            changed = {name: setting.own for name, setting in settings.changed(each).items()}
             print(json.dumps({**tables.described(each), "status": each.status, "settings": changed}))
             continue
         for part in tables.detailed(each):
@@ -181,9 +181,9 @@ def _tell_best(ranking: Sequence[tuple[Run, float]], metric: str, total: int, *,
         print(json.dumps({**facts, "command": command, "ranked": len(ranking)}))
         return
     beside = f", {total - len(ranking)} others have not finished or have none" if total > len(ranking) else ""
-    print(f"{best.name}: {metric} {tables.figure(value)}, the best of {len(ranking)} ({best.state}){beside}")
+    print(f"{best.name}: {metric} {numbers.figure(value)}, the best of {len(ranking)} ({best.state}){beside}")
     for other, figure in ranking[1:3]:
-        print(f"  then {other.name}: {tables.figure(figure)}")
+        print(f"  then {other.name}: {numbers.figure(figure)}")
     if note := choice.incomparable([run for run, _ in ranking]):
         print(f"  note: {note}")
     for key in secret:

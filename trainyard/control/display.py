@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from trainyard.runs.tables import clock
+from trainyard.runs.numbers import clock
 
 PLAIN_INTERVAL_S = 10.0
 """Seconds between two progress lines where the output is not a terminal."""

@@ -1,4 +1,4 @@
-"""Charts of runs, as PNG: curves over steps and tokens, and a metric over what was swept. Alone in using matplotlib."""
+"""Charts of runs as PNG files: curves over steps and tokens, and outcomes over swept settings, with matplotlib."""
 
 import io
 import math
@@ -11,29 +11,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainyard.runs.history import Run, is_number
+from trainyard.runs.numbers import figure
 from trainyard.runs.settings import shown, swept
-from trainyard.runs.tables import figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Those of Okabe and Ito that can be told apart by everyone, without the yellow, which is lost on white."""
-
+"""The colours of Okabe and Ito, which colour-blind people can tell apart; without yellow, which is faint on white."""
 
 STYLES = ("-", "--", ":", "-.")
 
-
 WIDE_RANGE = 30
-"""Values that span more than this factor are drawn over their logarithm."""
-
+"""Values that span more than this factor get a logarithmic axis."""
 
 MOST_POINTS = 2000
-"""Points of one curve that are drawn."""
-
+"""Most points of one curve."""
 
 DPI = 130
 
 
 def curves(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes:
-    """A metric over steps and over tokens, a line for each run; behind the held-out loss, thin, the training loss."""
+    """A PNG of a metric over steps and over tokens, with a line for each run and a star at the best value.
+
+    Where the metric is the held-out loss, thin lines show the training loss. Where a loss diverges, the picture ends a
+    little above the losses at the start.
+    """
     labels = _labels(runs)
     columns = max(1, min(3, 150 // max(map(len, labels))))
     picture = Figure(figsize=(12, 5.2 + 0.2 * math.ceil(len(runs) / columns)), layout="constrained")
@@ -53,14 +53,14 @@ def curves(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes
 
 
 def _draw(axis: Axes, runs: Sequence[Run], over: str, metric: str, maximize: bool) -> None:
-    """The curves, that of the best run above all others."""
+    """Draws the curves, that of the best run over the others."""
     best = _best(runs, metric, maximize)
     for number, run in enumerate(runs):
         look = _look(number, len(runs))
         if metric == "eval_loss":
             axis.plot(*_points(run, over, "loss"), color=look["color"], linewidth=0.8, alpha=0.35)
         x, y = _points(run, over, metric)
-        look["linewidth"] = 2.8 - 1.4 * number / len(runs)  # of curves that coincide the lower one is seen
+        look["linewidth"] = 2.8 - 1.4 * number / len(runs)  # so that each of several equal curves is seen
         if run is best and x:
             look |= {"linewidth": 2.6, "zorder": 4}
             at = (max if maximize else min)(range(len(y)), key=y.__getitem__)
@@ -69,7 +69,7 @@ def _draw(axis: Axes, runs: Sequence[Run], over: str, metric: str, maximize: boo
 
 
 def over_settings(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> bytes | None:
-    """What came of each run over each swept setting, a panel for each; None when nothing was swept or measured."""
+    """A PNG with a panel per swept setting, a dot per run at its outcome; None when nothing is swept or measured."""
     settings = swept(runs)
     outcomes = [run.outcome(metric) for run in runs]
     known = [number for number, outcome in enumerate(outcomes) if outcome is not None and math.isfinite(outcome)]
@@ -94,7 +94,7 @@ def over_settings(runs: Sequence[Run], metric: str, *, maximize: bool = False) -
 
 
 def _panel(axis: Axes, values: list[Any], y: list[float], maximize: bool) -> None:
-    """A dot for each run, and a line through the best run of each value."""
+    """Draws a dot for each run, and a line through the best run of each value."""
     choose = max if maximize else min
     if all(map(is_number, values)):
         x = [float(value) for value in values]
@@ -122,7 +122,7 @@ def _panel(axis: Axes, values: list[Any], y: list[float], maximize: bool) -> Non
 
 
 def _points(run: Run, over: str, metric: str) -> tuple[list[float], list[float]]:
-    """A curve of at most MOST_POINTS points; what is not finite is no point."""
+    """The x and y values of a curve: its finite points, thinned out to about MOST_POINTS, the last one kept."""
     pairs = [(each.tokens if over == "tokens" else each.step, each.value) for each in run.values(metric)]
     stride = math.ceil(len(pairs) / MOST_POINTS) or 1
     pairs = [*pairs[::stride], *(pairs[-1:] if (len(pairs) - 1) % stride else [])]
@@ -130,14 +130,14 @@ def _points(run: Run, over: str, metric: str) -> tuple[list[float], list[float]]
 
 
 def _look(number: int, count: int) -> dict[str, Any]:
-    """Colour and dashes of a curve; more curves than there are of both get shades of one scale."""
+    """Colour and dashes of a curve. Where there are more curves than combinations, all get shades of one scale."""
     if count > len(COLOURS) * len(STYLES):
         return {"color": matplotlib.colormaps["viridis"](0.95 * number / (count - 1)), "linestyle": "-"}
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS)]}
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
-    """The names of runs, those of one sweep without what they share."""
+    """The names of the runs; points of one sweep go by their own part of the name."""
     of_one_sweep = len({run.path.parent for run in runs}) == 1 and runs[0].sweep
     names = [run.short if of_one_sweep else run.name for run in runs]
     return [name if len(name) <= 70 else f"{name[:69]}…" for name in names]
@@ -156,7 +156,7 @@ def _mark_best(axis: Axes, x: float, y: float) -> None:
 
 
 def _keep_diverged_outside(axis: Axes, runs: Sequence[Run], metric: str) -> None:
-    """A run whose loss explodes must not flatten the others: the picture ends a little above where they began."""
+    """Ends the axis a little above the losses at the start, so that an exploding loss does not flatten the others."""
     curves = [_points(run, "step", name) for run in runs for name in {metric, "loss"}]
     curves = [(x, y) for x, y in curves if x]
     if not metric.endswith("loss") or not curves:
@@ -181,7 +181,7 @@ def _png(picture: Figure) -> bytes:
 
 
 def save(folder: Path, pictures: dict[str, bytes]) -> list[Path]:
-    """Writes pictures by their names, `<name>.png`."""
+    """Writes each picture to `<folder>/<name>.png`; the paths in the same order."""
     files = []
     for name, content in pictures.items():
         files.append(folder / f"{name}.png")

@@ -1,8 +1,9 @@
-"""Which runs are meant, and which of them is best."""
+"""The runs that a command line means, the metric that compares them, and their ranking."""
 
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from trainyard.config.stages import STAGES
 from trainyard.errors import DataError
@@ -12,11 +13,25 @@ from trainyard.runs.history import Run, find, is_run
 START = f"start one with: {' '.join(next(iter(STAGES.values())).words)}"
 
 
+class Criterion(NamedTuple):
+    """The metric that compares runs, and whether a higher value is better."""
+
+    metric: str
+    maximize: bool
+
+
+class Ranked(NamedTuple):
+    """A run and its outcome."""
+
+    run: Run
+    value: float
+
+
 def some(outputs: Path, stage: str | None, sweep: str | None = None) -> list[Run]:
-    """The runs that there are.
+    """The runs under a folder of outputs, newest first; at least one.
 
     Raises:
-        DataError: there are none.
+        DataError: there is no run; the message names the nearest sweep, or a command that starts a run.
     """
     runs = find(outputs, stage, sweep)
     if runs:
@@ -28,10 +43,12 @@ def some(outputs: Path, stage: str | None, sweep: str | None = None) -> list[Run
 
 
 def named(runs: Sequence[Run], wanted: str) -> Run:
-    """The run of a name, of the end of a name, or in a directory.
+    """The run with a name, with a name that ends so, or in a directory.
+
+    Of several runs whose names end so, one that lies less deep is meant: `a` is pretrain/a, not pretrain/sweeps/s/a.
 
     Raises:
-        DataError: none or several are meant.
+        DataError: no run is meant, or several are.
     """
     ending = [run for run in runs if f"/{run.name}".endswith(f"/{wanted.strip('/')}")]
     shallowest = min((run.name.count("/") for run in ending), default=0)
@@ -49,7 +66,7 @@ def named(runs: Sequence[Run], wanted: str) -> Run:
 
 
 def _nearest(wanted: str, names: Sequence[str]) -> str:
-    """` Did you mean X?`, where the whole name or its last part is near; else the newest names."""
+    """` Did you mean X?` where a whole name or its last part is similar; else the first five names."""
     deepest_first = sorted(names, key=lambda name: -name.count("/"))
     spellings = {spelling: name for name in deepest_first for spelling in (name.rpartition("/")[2], name)}
     if near := difflib.get_close_matches(wanted, spellings, n=1):
@@ -59,34 +76,34 @@ def _nearest(wanted: str, names: Sequence[str]) -> str:
     return f" There {'are' if len(names) > 1 else 'is'}: {', '.join(names[:5])}"
 
 
-def criterion(runs: Sequence[Run], metric: str | None, maximize: bool) -> tuple[str, bool]:
-    """By what to compare runs, and whether more of it is better: as given, as their sweep has it, or by loss.
+def criterion(runs: Sequence[Run], metric: str | None, maximize: bool) -> Criterion:
+    """The metric to compare runs by: the given one, else that of their sweep, else a loss.
 
-    Without either it is the held-out loss, unless only the training loss is there.
+    The loss is the held-out one, or the training loss where no run has measured the other.
     """
     if metric is not None:
-        return metric, maximize
+        return Criterion(metric, maximize)
     if runs and runs[0].sweep and len({run.path.parent for run in runs}) == 1:
         results = read_json(runs[0].path.parent / "results.json")
         if isinstance(results.get("metric"), str):
-            return results["metric"], maximize or bool(results.get("maximize"))
+            return Criterion(results["metric"], maximize or bool(results.get("maximize")))
     metrics = [run.metric() for run in runs]
-    return ("eval_loss" if "eval_loss" in metrics else "loss"), maximize
+    return Criterion("eval_loss" if "eval_loss" in metrics else "loss", maximize)
 
 
-def ranked(runs: Sequence[Run], metric: str, maximize: bool) -> list[tuple[Run, float]]:
-    """Runs with what came of them by a metric, the best first; those without one, or with NaN, are left out.
+def ranked(runs: Sequence[Run], metric: str, maximize: bool) -> list[Ranked]:
+    """Runs with their outcomes, the best first. Runs without a finite outcome are left out.
 
-    Once one has finished, only finished ones count.
+    As soon as one run has finished, only finished runs count.
     """
     finished = [run for run in runs if run.state == "finished"]
     valued = [(run, run.outcome(metric)) for run in finished or runs]
-    known = [(run, value) for run, value in valued if value is not None and abs(value) < float("inf")]
-    return sorted(known, key=lambda pair: pair[1], reverse=maximize)
+    known = [Ranked(run, value) for run, value in valued if value is not None and abs(value) < float("inf")]
+    return sorted(known, key=lambda each: each.value, reverse=maximize)
 
 
 def incomparable(runs: Sequence[Run]) -> str | None:
-    """Why the losses of runs are not the same measure: they are of other text, or in other tokens."""
+    """Why the losses of the runs do not measure the same: other text, other tokens, other context. None if they do."""
     measured = {
         "data.prepared": "the text or its tokens",
         "data.eval_fraction": "the held-out share",

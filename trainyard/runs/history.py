@@ -1,4 +1,4 @@
-"""One run as its directory tells it, and all the runs under a folder of outputs."""
+"""A run as its directory shows it, and all runs under a folder of outputs."""
 
 import contextlib
 import glob
@@ -18,11 +18,11 @@ from trainyard.rundir.directory import RunDir
 from trainyard.rundir.metrics import parse
 
 ACTIVE = ("preparing", "running")
-"""States in which a process holds the run directory."""
+"""States of a run that a process works on; it holds the lock of the run directory."""
 
 
 DEAD = "dead"
-"""The state of a run whose status.json has an active one, while no process holds its directory."""
+"""The state of a run whose status.json says that it is active, while no process holds its lock."""
 
 
 class Value(NamedTuple):
@@ -35,7 +35,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory. Whatever is asked of it is read once."""
+    """A run directory. Each of its files is read when it is first needed, and once."""
 
     path: Path
     name: str
@@ -44,16 +44,18 @@ class Run:
 
     @property
     def stage(self) -> str:
+        """pretrain or sft: the first part of the name."""
         return self.name.partition("/")[0]
 
     @property
     def sweep(self) -> str | None:
+        """The sweep that the run is a point of."""
         parts = self.name.split("/")
         return parts[2] if len(parts) == 4 else None
 
     @property
     def short(self) -> str:
-        """The last part of its name."""
+        """The last part of the name."""
         return self.path.name
 
     @cached_property
@@ -62,16 +64,17 @@ class Run:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """status.json, its state made true."""
+        """status.json with its true state, see `true_status`; empty without the file."""
         return true_status(self.directory)
 
     @property
     def state(self) -> str:
+        """preparing, running, finished, preempted, failed or dead; unknown without a readable status.json."""
         return str(self.status.get("state", "unknown"))
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """config.yaml by dotted names; empty before the run has one."""
+        """config.yaml by dotted names; empty before the controller has written it."""
         try:
             values = yaml.load(self.directory.config.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except (OSError, yaml.YAMLError):
@@ -80,7 +83,7 @@ class Run:
 
     @cached_property
     def updated(self) -> datetime:
-        """When its status was last written; for a run that kept no time, when the file was."""
+        """The time of the last status, in UTC; where the status has no time, that of the file."""
         with contextlib.suppress(KeyError, TypeError, ValueError):
             return datetime.fromisoformat(self.status["updated"]).astimezone(timezone.utc)
         for file in (self.directory.status, self.directory.config):
@@ -90,27 +93,30 @@ class Run:
 
     @property
     def hours(self) -> float | None:
-        """Of all its starts together, preparation included; None for a run that kept no time."""
+        """Hours of all starts together, preparation included; None where the status has no seconds."""
         seconds = self.status.get("seconds")
         return seconds / 3600 if isinstance(seconds, int | float) else None
 
     def measured(self, metric: str) -> list[Value]:
-        """A metric as it was logged; of a large metrics.jsonl only the lines that have it are parsed."""
+        """All logged values of a metric. Of a large metrics.jsonl only the lines with the metric are parsed."""
         if metric not in self._measured:
             self._measured[metric] = list(_read(self.directory.metrics, metric))
         return self._measured[metric]
 
     def values(self, metric: str) -> list[Value]:
-        """A metric where it is finite."""
+        """The finite values of a metric."""
         return [each for each in self.measured(metric) if math.isfinite(each.value)]
 
     def last(self, metric: str) -> float | None:
-        """As it was logged last, not finite ones included."""
+        """The last logged value of a metric, NaN and infinity included; None without any."""
         measured = self.measured(metric)
         return measured[-1].value if measured else None
 
     def outcome(self, metric: str) -> float | None:
-        """A metric of the model that the run leaves: its last value, or that at the step to which the run goes back."""
+        """A metric of the model that the run leaves; None where it was never logged.
+
+        This is the last value; with trainer.load_best_model_at_end it is the value at the best step.
+        """
         if self.settings.get("trainer.load_best_model_at_end"):
             judge = str(self.settings.get("trainer.metric_for_best_model") or "eval_loss")
             best = self.best(judge if judge.startswith("eval_") else f"eval_{judge}")
@@ -119,15 +125,17 @@ class Run:
         return self.last(metric)
 
     def best(self, metric: str, *, maximize: bool = False) -> Value | None:
+        """The lowest finite value of a metric, or the highest."""
         choose = max if maximize else min
         return choose(self.values(metric), key=lambda each: each.value, default=None)
 
     def metric(self) -> str:
-        """What a run is judged by: the held-out loss where there is one, else the training loss."""
+        """The metric that judges the run by default: the held-out loss where it was measured, else the loss."""
         return "eval_loss" if self.last("eval_loss") is not None else "loss"
 
 
 def _read(metrics: Path, name: str) -> Iterator[Value]:
+    """The values of a metric in a metrics.jsonl."""
     key = json.dumps(name).encode()
     with contextlib.suppress(OSError), metrics.open("rb") as stream:
         for line in stream:
@@ -137,22 +145,28 @@ def _read(metrics: Path, name: str) -> Iterator[Value]:
 
 
 def is_number(value: Any) -> bool:
+    """Is it an int or a float? A bool is neither."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def true_status(directory: RunDir) -> dict[str, Any]:
-    """status.json, with the state DEAD where an active one is told of a run that no process holds."""
+    """status.json, with the state DEAD in the place of an active one when no process holds the run's lock."""
     status = directory.read_status()
     if status.get("state") in ACTIVE and directory.holder() is None:
         again = directory.read_status()
         if again == status:
             return status | {"state": DEAD}
-        return again  # it ended, or began, while its lock was looked at
+        return again  # the run ended, or began, between the two looks
     return status
 
 
 def find(outputs: Path, stage: str | None = None, sweep: str | None = None) -> list[Run]:
-    """The runs under a folder of outputs, newest first: <stage>/<name>/ and <stage>/sweeps/<sweep>/<point>/."""
+    """The runs under a folder of outputs, newest first: <stage>/<name>/ and <stage>/sweeps/<sweep>/<point>/.
+
+    Args:
+        stage: only runs of this stage.
+        sweep: only points of this sweep.
+    """
     within = glob.escape(stage) if stage else "*"
     patterns = [f"{within}/sweeps/{glob.escape(sweep) if sweep else '*'}/*", *([] if sweep else [f"{within}/*"])]
     folders = [folder for pattern in patterns for folder in outputs.glob(pattern)]
@@ -161,4 +175,5 @@ def find(outputs: Path, stage: str | None = None, sweep: str | None = None) -> l
 
 
 def is_run(folder: Path) -> bool:
+    """Is it a run directory? It has a status.json or a config.yaml."""
     return (folder / "status.json").is_file() or (folder / "config.yaml").is_file()

@@ -1,27 +1,41 @@
-"""What runs were told: the settings in which they differ, and the command that tells them again."""
+"""How runs were started: the settings in which they differ, and the command that trains with the same settings."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainyard.config.overrides import spelled
 from trainyard.config.stages import STAGES
 from trainyard.runs.history import Run
 
 BEGINNING = ("run.name", "run.sweep", "run.resume", "run.allow_changes", "sweep")
-"""Settings, by the start of their names, that say which run it is and how it was begun, not what it does."""
-
+"""Starts of the names of settings that identify a run or say how it begins, and do not change what it computes."""
 
 PLACE = (*BEGINNING, "stage", "paths.")
-
+"""The same, and where its files lie."""
 
 MASK = "***"
+"""Stands in the place of a secret, see config/secrets.py."""
+
+
+class Changed(NamedTuple):
+    """A setting that is not the default of the run's stage."""
+
+    default: Any
+    own: Any
+
+
+class Again(NamedTuple):
+    """A command that trains with the settings of a run, and the keys of the secret overrides that it lacks."""
+
+    command: str
+    secret: list[str]
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all runs, with the value of each run in their order."""
-    told = [run.settings for run in runs if run.settings]  # one that is in preparation has none yet
+    """The settings in which runs differ, by name: a value for each run, in the order of the runs."""
+    told = [run.settings for run in runs if run.settings]  # during its preparation a run has none yet
     names = dict.fromkeys(name for settings in told for name in settings if not name.startswith(PLACE))
     found = {name: [run.settings.get(name) for run in runs] for name in names if _differs(name, told)}
     if any(name.startswith(("data.", "tokenizer.", "model.")) for name in found if name != "data.prepared"):
@@ -33,19 +47,19 @@ def _differs(name: str, told: Sequence[dict[str, Any]]) -> bool:
     return any(settings.get(name) != told[0].get(name) for settings in told)
 
 
-def changed(run: Run) -> dict[str, tuple[Any, Any]]:
-    """The settings of a run that are not the defaults of its stage, each with the default and its own value."""
+def changed(run: Run) -> dict[str, Changed]:
+    """The settings of a run that are not the defaults of its stage, by name."""
     if not run.settings:
         return {}
     defaults = _defaults(run)
     passed_over = (*PLACE, "data.prepared", *(["tokenizer.path"] if _has_made_tokenizer(run) else []))
-    pairs = {name: (defaults.get(name), value) for name, value in run.settings.items()}
+    pairs = {name: Changed(defaults.get(name), value) for name, value in run.settings.items()}
     pairs = {name: pair for name, pair in pairs.items() if not name.startswith(passed_over)}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {name: pair for name, pair in pairs.items() if pair.default != pair.own}
 
 
 def _defaults(run: Run) -> dict[str, Any]:
-    """What the stage's command without overrides would have on as many ranks."""
+    """The settings of the stage's command without overrides, on the same number of ranks."""
     from dataclasses import asdict
 
     from trainyard.checks.resolve import resolve
@@ -61,14 +75,17 @@ def _defaults(run: Run) -> dict[str, Any]:
 
 
 def _has_made_tokenizer(run: Run) -> bool:
-    """Is its tokenizer, written down once it was there, the one trained on its text, or its model's?"""
+    """Was the tokenizer not chosen but trained on the run's text, or taken from its model?"""
     path, model = (run.settings.get(name) for name in ("tokenizer.path", "model.path"))
     made = Path(str(run.settings.get("paths.outputs"))) / "tokenizers"
     return path is not None and (path == model or Path(path).is_relative_to(made))
 
 
 def swept(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """What the points of a sweep were given different values of: by their commands, else by their settings."""
+    """The settings that a sweep varies, by name, with a value for each run.
+
+    They are read from the overrides of the points' commands, or from the settings where no command was kept.
+    """
     given = [dict(item.lstrip("+").partition("=")[::2] for item in overrides(run)) for run in runs]
     names = dict.fromkeys(name for each in given for name in each)
     found = {name: [each.get(name) for each in given] for name in names if len({each.get(name) for each in given}) > 1}
@@ -81,14 +98,14 @@ def swept(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def overrides(run: Run) -> list[str]:
-    """Those of the run's command that say what it does."""
+    """The overrides of the run's command that change what it computes."""
     words = shlex.split(str(run.status.get("command", "")))[2:]
-    devices = ("launch.num_devices=",) if run.sweep else ()  # a point's share of what the sweep had
+    devices = ("launch.num_devices=",) if run.sweep else ()  # a point's share of the sweep's devices
     return [word for word in words if not word.lstrip("+").startswith((*BEGINNING, *devices))]
 
 
-def again(run: Run) -> tuple[str, list[str]]:
-    """The command that trains with the settings of a run, and the overrides that it lacks, for they are secret.
+def again(run: Run) -> Again:
+    """The command that trains with the settings of a run, under another name.
 
     For a run that kept no command it is made of the settings that differ from the defaults.
     """
@@ -97,11 +114,12 @@ def again(run: Run) -> tuple[str, list[str]]:
         words = [f"{name}={spelled(value)}" for name, (_, value) in changed(run).items()]
     secret = [word for word in words if word.endswith(f"={MASK}")]
     told = [word for word in words if word not in secret]
-    return shlex.join([*STAGES[run.stage].words, *told]), [word.partition("=")[0] for word in secret]
+    command = shlex.join([*STAGES[run.stage].words, *told])
+    return Again(command, [word.partition("=")[0] for word in secret])
 
 
 def shown(value: Any, longest: int = 60) -> str:
-    """A value for a table."""
+    """A value as the cell of a table: one line of at most `longest` characters."""
     text = value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else spelled(value)
     text = " ".join(text.split())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

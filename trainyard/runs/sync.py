@@ -1,4 +1,4 @@
-"""What a run's tracker did not take while it went on, sent to SwanLab from the run directory."""
+"""Sends the metrics of a run directory to SwanLab afterwards, for a tracker that failed while the run went on."""
 
 import sys
 from pathlib import Path
@@ -9,13 +9,18 @@ from trainyard.rundir.metrics import read_metrics
 from trainyard.runs.history import Run
 
 MODES = ("local", "cloud", "offline")
+"""The modes of SwanLab that store something."""
 
 
 def sync(run: Run, outputs: Path, mode: str | None) -> int:
-    """Creates the run's experiment, or continues it, in a mode of SwanLab; None: that of the run.
+    """Creates the run's experiment, or continues it, and returns the exit code.
+
+    Args:
+        outputs: the folder of all runs, in which SwanLab keeps its files.
+        mode: one of MODES; None: that of the run, and `local` where that one stores nothing.
 
     Raises:
-        DataError: the run goes on, or has measured nothing.
+        DataError: the run is alive, or has measured nothing.
     """
     from trainyard.tracking.swanlab import FOLDER, SwanLabRun, complaint
 
@@ -32,7 +37,7 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     try:
         experiment.open(rows, read_metrics(directory.samples))
         experiment.close()
-    except Exception as error:  # anything: it is SwanLab's
+    except Exception as error:  # SwanLab may raise anything
         print(f"error: {run.name}: SwanLab could not take it: {complaint(error)}", file=sys.stderr)
         return FAILED
     print(f"{run.name}: {len(rows):,} lines sent, {config.tracking.mode}")

@@ -1,7 +1,8 @@
-"""Runs as tables in the terminal, and as JSON."""
+"""Runs as tables in the terminal, and as JSON for other programs."""
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Console
@@ -11,65 +12,83 @@ from rich.text import Text
 from trainyard.checkpoint import directory
 from trainyard.runs import settings
 from trainyard.runs.history import DEAD, Run
+from trainyard.runs.numbers import count, figure, progress
 from trainyard.runs.tail import Tail
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss, or m:ss below an hour."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
 
 COLOURS = {"running": "green", "preparing": "cyan", "preempted": "yellow", "failed": "red", DEAD: "red"}
 
-
 LOWER_IS_BETTER = ("loss", "perplexity")
-"""Ends of the names of metrics whose best value is worth a word."""
+"""Ends of the names of metrics whose lowest value is shown as the best."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in one line. The names are those of the JSON objects that `runs list --json` prints."""
+
+    run: str
+    state: str
+    step: int | None
+    max_steps: int | None
+    metric: str
+    """The metric whose values follow."""
+    last: float | None
+    best: float | None
+    best_step: int | None
+    tokens_seen: int | None
+    seconds: float | None
+    updated: str
+    """ISO 8601, in UTC."""
+    path: str
 
 
 def screen() -> Console:
-    """The terminal; without one, lines as long as they are."""
+    """The terminal; where the output is not a terminal, lines are not folded at 80 columns."""
     width = None if sys.stdout.isatty() else 1000
     return Console(highlight=False, markup=False, width=width)
 
 
-def described(run: Run, metric: str | None = None, *, maximize: bool = False) -> dict[str, Any]:
-    """A run's line of `list`, for machines."""
+def summary(run: Run, metric: str | None = None, *, maximize: bool = False) -> Summary:
+    """A run in one line, with the last and the best value of a metric, by default that which judges the run."""
     metric = metric or run.metric()
     best = run.best(metric, maximize=maximize)
     status = run.status
-    return {
-        "run": run.name,
-        "state": run.state,
-        "step": status.get("step"),
-        "max_steps": status.get("max_steps"),
-        "metric": metric,
-        "last": run.last(metric),
-        "best": best and best.value,
-        "best_step": best and best.step,
-        "tokens_seen": status.get("tokens_seen"),
-        "seconds": status.get("seconds"),
-        "updated": run.updated.isoformat(timespec="seconds"),
-        "path": str(run.path),
-    }
+    return Summary(
+        run=run.name,
+        state=run.state,
+        step=status.get("step"),
+        max_steps=status.get("max_steps"),
+        metric=metric,
+        last=run.last(metric),
+        best=best and best.value,
+        best_step=best and best.step,
+        tokens_seen=status.get("tokens_seen"),
+        seconds=status.get("seconds"),
+        updated=run.updated.isoformat(timespec="seconds"),
+        path=str(run.path),
+    )
+
+
+def described(run: Run, metric: str | None = None, *, maximize: bool = False) -> dict[str, Any]:
+    """The summary of a run, ready for JSON."""
+    return asdict(summary(run, metric, maximize=maximize))
 
 
 def listed(runs: Sequence[Run], metric: str | None = None, *, maximize: bool = False) -> Table:
+    """The table that `list` prints: a row per run."""
     table = Table()
     table.add_column("run", overflow="fold")
     for name in ("state", "step", "metric", "last", "best", "tokens", "hours", "when"):
         table.add_column(name, justify="left" if name in ("state", "metric", "when") else "right", no_wrap=True)
     for run in runs:
-        facts = described(run, metric, maximize=maximize)
+        each = summary(run, metric, maximize=maximize)
         table.add_row(
             run.name,
             state(run.state),
-            progress(facts["step"], facts["max_steps"]),
-            facts["metric"] if facts["last"] is not None else "",
-            figure(facts["last"]),
-            figure(facts["best"]),
-            count(facts["tokens_seen"]),
+            progress(each.step, each.max_steps),
+            each.metric if each.last is not None else "",
+            figure(each.last),
+            figure(each.best),
+            count(each.tokens_seen),
             hours(run),
             when(run),
         )
@@ -77,7 +96,7 @@ def listed(runs: Sequence[Run], metric: str | None = None, *, maximize: bool = F
 
 
 def detailed(run: Run) -> list[str | Table]:
-    """What `show` prints of one run."""
+    """The lines and tables that `show` prints of one run: its state, its changed settings, its metrics."""
     status, ranks = run.status, run.status.get("world_size") or 1
     steps = progress(status.get("step"), status.get("max_steps"))
     where = f"{ranks} rank{'s' * (ranks != 1)}"
@@ -94,20 +113,16 @@ def detailed(run: Run) -> list[str | Table]:
     }
     lines += [f"  {name:13} {value}" for name, value in facts.items() if value]
     if run.settings:
-        lines.append(_pairs("setting", settings.changed(run), f"default of {run.stage}", "this run"))
+        changed = Table("setting", f"default of {run.stage}", "this run")
+        for name, setting in settings.changed(run).items():
+            changed.add_row(name, settings.shown(setting.default), settings.shown(setting.own))
+        lines.append(changed)
     lines.append(_measured(run))
     return lines
 
 
-def _pairs(title: str, pairs: dict[str, tuple[Any, Any]], *columns: str) -> Table:
-    table = Table(title, *columns)
-    for name, values in pairs.items():
-        table.add_row(name, *map(settings.shown, values))
-    return table
-
-
 def _measured(run: Run) -> Table:
-    """Every metric of a run: its last value, and of losses the best."""
+    """Every metric of a run with its last value, and with the best one where it is a loss."""
     table = Table("metric")
     for name in ("last", "best", "at step"):
         table.add_column(name, justify="right")
@@ -122,21 +137,22 @@ def _measured(run: Run) -> Table:
 
 
 def compared(runs: Sequence[Run], metric: str, *, maximize: bool = False) -> list[list[str]]:
-    """Rows of a table, the names of its columns first: each run with what differs and what came of it."""
+    """The rows of a table of runs: the names of its columns, then each run with the settings in which the runs differ
+    and its results. The run's name is the first cell."""
     differing = settings.differing(runs)
     rows = [["run", *differing, "state", "step", f"last {metric}", f"best {metric}", "at step", "tokens", "hours"]]
     for number, run in enumerate(runs):
-        facts = described(run, metric, maximize=maximize)
+        each = summary(run, metric, maximize=maximize)
         own = [settings.shown(values[number]) for values in differing.values()]
-        reached = progress(facts["step"], facts["max_steps"])
-        at = "" if facts["best_step"] is None else str(facts["best_step"])
-        result = [figure(facts["last"]), figure(facts["best"]), at, count(facts["tokens_seen"]), hours(run)]
+        reached = progress(each.step, each.max_steps)
+        at = "" if each.best_step is None else str(each.best_step)
+        result = [figure(each.last), figure(each.best), at, count(each.tokens_seen), hours(run)]
         rows.append([run.name, *own, run.state, reached, *result])
     return rows
 
 
 def upright(rows: Sequence[Sequence[str]]) -> Table:
-    """A table with up to five runs side by side, one below the other where they are more."""
+    """A table from rows, with up to five runs side by side; more runs stand one below the other."""
     if len(rows) <= 6:
         rows = list(zip(*rows, strict=True))
     table = Table(*rows[0])
@@ -148,33 +164,15 @@ def upright(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def state(name: str) -> Text:
+    """A state in its colour."""
     return Text(name, COLOURS.get(name, ""))
 
 
-def progress(step: int | None, total: int | None) -> str:
-    return "" if step is None else f"{step:,} of {total:,}" if total else f"{step:,}"
-
-
-def figure(value: float | None) -> str:
-    """`3.2140`, with fewer decimals where there are more digits before them."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.4g}"
-
-
-def count(number: float | None) -> str:
-    """`1.23M`."""
-    if number is None:
-        return ""
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:g}"
-
-
 def hours(run: Run) -> str:
+    """`1.25`; empty for a run that kept no time."""
     return "" if run.hours is None else f"{run.hours:.2f}"
 
 
 def when(run: Run) -> str:
+    """The time of the last status, in the local time zone."""
     return run.updated.astimezone().strftime("%Y-%m-%d %H:%M")

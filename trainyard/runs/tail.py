@@ -1,4 +1,4 @@
-"""The end of a metrics.jsonl that is being written."""
+"""The last rows of a metrics.jsonl while it is being written."""
 
 import os
 from collections import deque
@@ -8,25 +8,28 @@ from typing import Any
 from trainyard.rundir.metrics import parse
 
 FIRST_LOOK = 1 << 16
-"""Bytes from the end that the first look reads: some hundred lines."""
+"""Bytes at the end of the file that the first look reads, some hundred lines."""
 
 
 class Tail:
-    """The last rows of a metrics.jsonl, read on from where the last look ended.
+    """The last rows of a metrics.jsonl; each look reads only what was written since the look before.
 
-    The newest line may be written again, with more in it; one that is torn is read when it is whole. A file in the
-    place of the earlier one, which a resumed run writes, is read anew.
+    The newest line may be written again with more values, so it is read again. A line without its end is read once it
+    is whole. A resumed run puts another file in the place of the earlier one, which is read anew.
+
+    Attributes:
+        rows: at most `length` rows, in ascending order of their steps.
     """
 
     def __init__(self, path: Path, length: int):
         self.path = path
         self.rows: deque[dict[str, Any]] = deque(maxlen=length)
         self._offset = 0
-        """Where the newest whole line begins."""
+        """Offset of the newest whole line."""
         self._inode = 0
 
     def look(self) -> None:
-        """Reads what is new. A file that is gone has no rows."""
+        """Reads the new lines. Without the file there are no rows."""
         try:
             with self.path.open("rb") as stream:
                 found = os.fstat(stream.fileno())
@@ -47,4 +50,5 @@ class Tail:
         self._offset += whole.rfind(b"\n", 0, -1) + 1
 
     def values(self, metric: str) -> list[float]:
+        """The values of a metric in the rows that have it."""
         return [row[metric] for row in self.rows if isinstance(row.get(metric), int | float)]

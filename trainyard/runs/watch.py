@@ -1,4 +1,4 @@
-"""All runs in the terminal while they go on: state, step, loss, speed, and when they will be done."""
+"""All runs in the terminal while they go on: state, step, loss, speed, and the time until they end."""
 
 import math
 import time
@@ -12,25 +12,23 @@ from rich.live import Live
 from rich.table import Table
 
 from trainyard.files import read_json
-from trainyard.runs import tables
+from trainyard.runs import numbers, tables
 from trainyard.runs.choice import START
 from trainyard.runs.history import ACTIVE, Run, find
-from trainyard.runs.tables import clock
 from trainyard.runs.tail import Tail
 
 SPARK_LENGTH = 40
-
+"""Losses in a sparkline."""
 
 BARS = "▁▂▃▄▅▆▇█"
 
-
 PLAIN_BARS = "_.-~=+*#"
-"""For terminals that are not in Unicode."""
+"""For terminals without Unicode."""
 
 
 @dataclass(frozen=True)
 class Glance:
-    """What is to be seen of a run at one moment."""
+    """The state of a run at one moment, as the view shows it."""
 
     name: str
     state: str
@@ -42,12 +40,13 @@ class Glance:
     eta_s: float | None
 
     def cells(self, bars: str = BARS, length: int = SPARK_LENGTH) -> list[Any]:
+        """The cells of its row, in the order of COLUMNS."""
         speed = "" if self.tokens_per_second is None else f"{self.tokens_per_second:,.0f}"
-        eta = "" if self.eta_s is None else clock(self.eta_s)
+        eta = "" if self.eta_s is None else numbers.clock(self.eta_s)
         spark = sparkline(self.losses[-length:], bars)
         return [
-            self.name, tables.state(self.state), self.step, tables.figure(self.loss), spark,
-            tables.figure(self.held_out), speed, eta,
+            self.name, tables.state(self.state), self.step, numbers.figure(self.loss), spark,
+            numbers.figure(self.held_out), speed, eta,
         ]  # fmt: skip
 
 
@@ -56,14 +55,18 @@ COLUMNS = ("run", "state", "step", "loss", "lately", "held-out", "tokens/s", "et
 
 @dataclass
 class Watcher:
-    """Looks at the runs under a folder again and again, and reads of each only what is new."""
+    """Looks at the runs under a folder again and again; of metrics.jsonl each look reads only the new lines.
+
+    Attributes:
+        tails: what is read of each run's metrics.jsonl, by its directory.
+    """
 
     outputs: Path
     stage: str | None = None
     tails: dict[Path, Tail] = field(default_factory=dict)
 
     def look(self) -> list[Glance]:
-        """Every run, those that go on first, then the newest."""
+        """All runs: the active ones first, each group newest first."""
         runs = sorted(find(self.outputs, self.stage), key=lambda run: run.state not in ACTIVE)
         known, self.tails = self.tails, {}
         for run in runs:
@@ -79,7 +82,7 @@ class Watcher:
         return Glance(
             name=run.name,
             state=state if phase in (None, "training", "done") else f"{state}: {phase}",
-            step=tables.progress(progress.get("step", status.get("step")), status.get("max_steps")),
+            step=numbers.progress(progress.get("step", status.get("step")), status.get("max_steps")),
             loss=losses[-1] if losses else None,
             losses=tuple(losses[-SPARK_LENGTH:]),
             held_out=held_out[-1] if held_out else None,
@@ -89,7 +92,7 @@ class Watcher:
 
 
 def sparkline(values: Sequence[float], bars: str = BARS) -> str:
-    """A bar for each value, from the lowest to the highest of them; `!` for one that is not finite."""
+    """A bar for each value, on a scale from the lowest to the highest; `!` for a value that is not finite."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     scale = (len(bars) - 1) / (high - low) if high > low else 0.0
@@ -97,7 +100,11 @@ def sparkline(values: Sequence[float], bars: str = BARS) -> str:
 
 
 def watch(watcher: Watcher, screen: Console, *, interval_s: float, once: bool) -> int:
-    """Shows the runs until Ctrl-C; without a terminal a line for each run whenever it has something new."""
+    """Shows the runs until Ctrl-C, and returns 0.
+
+    A terminal shows a table that is drawn again each `interval_s` seconds. Other outputs get a line for each run when
+    something about it has changed, and with `once` one line for each run.
+    """
     try:
         if once or not screen.is_terminal:
             _print(watcher, screen, interval_s, once)
