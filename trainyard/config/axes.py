@@ -1,4 +1,4 @@
-"""trainyard.config.axes."""
+"""Which settings a sweep varies, and over which values: read from overrides in Hydra's grammar."""
 
 import random
 from collections.abc import Sequence
@@ -11,27 +11,30 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainyard.config.compose import compose_node, reason_of
-from trainyard.config.hydra import initialized
+from trainyard.config.hydra import compose_node, composing, reason
 from trainyard.config.overrides import key_of
 from trainyard.errors import ConfigError
 
 
 class Interval(NamedTuple):
-    """A continuous sweep; `whole`: over whole numbers, `log`: evenly over their logarithm."""
+    """A range that is swept continuously, `interval(low, high)`, both ends included."""
 
     low: float
     high: float
     whole: bool
+    """Only whole numbers are taken."""
     log: bool
+    """Values are spread evenly over their logarithm."""
 
 
 Axis = list[str] | Interval
-"""The values of a setting that is swept, each as an override has it."""
+"""The values of one swept setting: an interval, or a list of values as an override spells them."""
 
 
 def axes(stage: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Axis]]:
-    """Divides overrides into those that hold for every point of a sweep and what is swept, by setting.
+    """Divides overrides into those that hold for every point of a sweep and the axes, by setting.
+
+    `[run.seed=1, trainer.learning_rate=1e-4,3e-4]` gives `[run.seed=1]` and `{trainer.learning_rate: [1e-4, 3e-4]}`.
 
     Raises:
         ConfigError: with every override that does not parse.
@@ -39,13 +42,13 @@ def axes(stage: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Axi
     same: list[str] = []
     swept: dict[str, Axis] = {}
     problems: list[str] = []
-    with initialized(stage):
+    with composing(stage):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         for override in overrides:
             try:
                 parsed = parser.parse_overrides([override])[0]
             except HydraException as error:
-                problems.append(f"{override}: {reason_of(error)}")
+                problems.append(f"{override}: {reason(error)}")
                 continue
             if not parsed.is_sweep_override():
                 same.append(override)
@@ -62,14 +65,14 @@ def _axis(parsed: Override) -> Axis:
         assert value.start is not None and value.end is not None
         return Interval(value.start, value.end, isinstance(value.start, int), "log" in value.tags)
     values = list(parsed.sweep_string_iterator())
-    if getattr(value, "shuffle", False):  # in one order for all that read this, for each task of a job array does
+    if getattr(value, "shuffle", False):  # seeded by the text: every task of a job array shuffles to the same order
         values.sort()
         random.Random(parsed.input_line).shuffle(values)
     return values
 
 
 def _in_whole_numbers(stage: str, key: str, axis: Axis) -> Axis:
-    """An interval of whole numbers where its setting takes no others; to Hydra its bounds are none, however written."""
+    """Makes an interval whole if its setting is an integer. Hydra parses the bounds as floats, however written."""
     if not isinstance(axis, Interval) or axis.whole:
         return axis
     try:

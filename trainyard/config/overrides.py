@@ -1,4 +1,4 @@
-"""trainyard.config.overrides."""
+"""Overrides as users type them: what they imply, how a value is spelled, and the run's name that follows from them."""
 
 import json
 import re
@@ -11,13 +11,19 @@ import xxhash
 from trainyard.config.secrets import masked
 from trainyard.config.stages import STAGES
 
+OPEN = ("model.config", "data.template_variables")
+"""Settings that take any key below their own."""
+
+_WORDS = ("true", "false", "null", "nan", "inf")
+"""Words that Hydra does not read as text unless they are quoted."""
+
 
 def with_implied(overrides: Sequence[str]) -> list[str]:
-    """What users mean, in Hydra's grammar.
+    """The overrides in Hydra's grammar, with those that they imply. Applied twice, it changes nothing more.
 
-    `model.path=X` alone means that model, not the default group's architecture with X's weights. Epochs alone mean
-    epochs, whatever steps a group has. Any key may be set under those of OPEN, where Hydra asks for ++ before a key
-    that the file does not have. What has been through here once is left as it is.
+    - `model.path=X` alone means that model, not the default group's architecture with the weights of X.
+    - `trainer.num_train_epochs=N` alone means N epochs, whatever max_steps a group has.
+    - A key under OPEN needs no `++`, which Hydra wants before a key that the file does not have.
     """
     result = ["++" + item if re.match(rf"({'|'.join(map(re.escape, OPEN))})[.=]", item) else item for item in overrides]
     keys = {key_of(override) for override in overrides}
@@ -29,28 +35,25 @@ def with_implied(overrides: Sequence[str]) -> list[str]:
 
 
 def key_of(override: str) -> str:
-    """The setting that an override is about."""
+    """The setting that an override is about: `++model.config.rope_theta=1` is about model.config.rope_theta."""
     return override.split("=", 1)[0].lstrip("+~")
 
 
-OPEN = ("model.config", "data.template_variables")
-"""Settings that take any key."""
-
-
 def is_open(name: str) -> bool:
-    """Does a setting lie under one that takes any key?"""
+    """Does a setting lie below one of OPEN?"""
     return name.startswith(tuple(f"{each}." for each in OPEN))
 
 
 def command(stage: str, overrides: Sequence[str]) -> str:
-    """The command line of a run, to be pasted into a shell; secrets are masked."""
+    """The command line of a run, ready for a shell; secrets are masked."""
     return shlex.join([*STAGES[stage].words, *map(masked, overrides)])
 
 
 def default_name(overrides: Sequence[str]) -> str:
-    """`default` or the experiment's name; with other overrides that shape the run, a short digest of them after it.
+    """The name of a run that was given none, so that the same command finds the same run again.
 
-    The order of the overrides does not matter, nor do those that say where and on what it runs.
+    It is `default` or the experiment's name. A short digest follows it if overrides shape the run: their order does
+    not matter, and settings of where it runs, on what and how it is watched are not among them.
     """
     values = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     base = values.pop("experiment", "default")
@@ -62,12 +65,8 @@ def default_name(overrides: Sequence[str]) -> str:
     return f"{base}-{xxhash.xxh3_64_hexdigest(' '.join(shaping).encode())[:6]}" if shaping else base
 
 
-WORDS = ("true", "false", "null", "nan", "inf")
-"""What Hydra takes for something else than text."""
-
-
 def spelled(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides; entries of a mapping that are not set are left out."""
+    """A value in the grammar of Hydra's overrides. Entries of a mapping that are None are left out."""
     if isinstance(value, dict):
         items = [f"{key}: {spelled(item)}" for key, item in value.items() if item is not None]
         return "{" + ", ".join(items) + "}"
@@ -77,7 +76,7 @@ def spelled(value: Any) -> str:
         return repr(value)
     if not isinstance(value, str):
         return json.dumps(value)
-    if re.fullmatch(r"[A-Za-z/][\w./-]*", value, re.ASCII) and value.lower() not in WORDS:
+    if re.fullmatch(r"[A-Za-z/][\w./-]*", value, re.ASCII) and value.lower() not in _WORDS:
         return value
-    # backslashes stand for themselves, but before a quote each is doubled
+    # in quotes a backslash stands for itself, except before a quote, where each backslash is doubled
     return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), value) + "'"
