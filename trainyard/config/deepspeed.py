@@ -1,4 +1,4 @@
-"""ds_configs/ and users' DeepSpeed JSON files: found, read, held against the trainer settings, completed."""
+"""DeepSpeed's JSON files, ours in ds_configs/ or a user's: found, read, checked, and completed for a launch."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,16 @@ DS_CONFIGS = SHIPPED / "ds_configs"
 
 
 def find(config: str) -> Path:
-    """`zero2` -> ds_configs/zero2.json; anything else is a path as it stands."""
+    """The file behind deepspeed.config: `zero2` is ds_configs/zero2.json, any other value is a path."""
     named = DS_CONFIGS / f"{config}.json"
     return named if named.is_file() else Path(config).expanduser()
 
 
 def read(config: str) -> dict[str, Any]:
-    """The JSON object behind a deepspeed.config.
+    """The JSON object behind deepspeed.config.
 
     Raises:
-        ValueError: the file is missing, is not JSON, or is not an object.
+        ValueError: the file is missing, is not JSON, or holds no object.
     """
     path = find(config)
     try:
@@ -36,7 +36,10 @@ def read(config: str) -> dict[str, Any]:
 
 
 def malformed(values: dict[str, Any]) -> list[str]:
-    """What DeepSpeed or the Trainer would refuse once the ranks are up, or what would lose the weights."""
+    """A message for each value that fails only once the ranks are up, loses weights, or lets NaN into them.
+
+    The other functions of this file expect an object for which this list is empty.
+    """
     zero = values.get("zero_optimization")
     if not isinstance(zero, dict):
         return [f"zero_optimization is {zero}: must be an object with a stage; plain DDP is deepspeed=none"]
@@ -59,19 +62,20 @@ def malformed(values: dict[str, Any]) -> list[str]:
 
 
 def stage(values: dict[str, Any]) -> int:
+    """The ZeRO stage: 1, 2 or 3."""
     return int(values["zero_optimization"]["stage"])
 
 
 def offloads(values: dict[str, Any]) -> bool:
-    """Does it keep optimizer states or parameters in host memory or on disk?"""
+    """Are optimizer states or parameters kept in host memory or on disk?"""
     parts = (values["zero_optimization"].get(part, {}) for part in ("offload_optimizer", "offload_param"))
     return any(part.get("device", "none") != "none" for part in parts)
 
 
 def contradictions(values: dict[str, Any], trainer: TrainerConfig) -> list[str]:
-    """Values of the JSON that the trainer settings deny, one message each. "auto" and missing keys never do.
+    """A message for each value of the JSON that differs from the trainer setting of the same meaning.
 
-    The batch sizes and precision of `trainer` must have been resolved.
+    "auto" and a missing key agree with every setting. The batch sizes and the precision of `trainer` are resolved.
     """
     extra = vars(trainer)
     betas = [_or(extra.get("adam_beta1"), 0.9), _or(extra.get("adam_beta2"), 0.999)]
@@ -103,9 +107,9 @@ def contradictions(values: dict[str, Any], trainer: TrainerConfig) -> list[str]:
 
 
 def complete(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
-    """A copy with what training needs: batch keys for the Trainer to fill in, and torch's Adam on the CPU.
+    """A copy that is ready to train: the Trainer fills in its batch keys, and Adam on a CPU is torch's.
 
-    DeepSpeed's own CPU Adam would be compiled at the first launch; torch's gives the same result.
+    DeepSpeed's own CPU Adam is compiled at the first launch; torch's gives the same result.
     """
     result = json.loads(json.dumps(values))
     for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
@@ -113,7 +117,7 @@ def complete(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
     result.setdefault("gradient_clipping", "auto")
     if not on_gpu and "adam" in str(result.get("optimizer", {}).get("type", "")).lower():
         result["optimizer"].setdefault("params", {})["torch_adam"] = True
-    if stage(result) == 3:  # without it the weights of a checkpoint are in shards alone
+    if stage(result) == 3:  # otherwise a checkpoint has the weights in shards only
         result["zero_optimization"].setdefault("stage3_gather_16bit_weights_on_model_save", True)
     return result
 

@@ -1,7 +1,7 @@
 """The names, types and choices of transformers.TrainingArguments, read from its source without importing it.
 
-Importing transformers' Trainer takes seconds; the controller answers a typo in a fraction of one. Parsing the installed
-source also keeps the names right for whatever version is installed.
+Importing transformers' Trainer takes seconds, and the controller must answer a typo in a fraction of a second. The
+source that is read is the installed one, so the names are right for any version.
 """
 
 import ast
@@ -23,8 +23,7 @@ OWN_FIELDS = (
     "spike_deviations",
     "spike_window",
 )
-"""Fields of TrainerConfig that are not TrainingArguments."""
-
+"""Fields of TrainerConfig that are trainyard's own, not TrainingArguments."""
 
 MANAGED = {
     "output_dir": "set paths.outputs and run.name",
@@ -57,24 +56,25 @@ MANAGED = {
     "do_eval": "set data.eval_fraction",
     "do_predict": "it has no effect",
 }
-"""TrainingArguments that trainyard sets itself, each with what to set instead."""
-
+"""TrainingArguments that trainyard sets itself, each with the setting to use instead, or the reason."""
 
 _PRIMITIVES = {"int": int, "float": float, "bool": bool, "str": str}
 
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """A TrainingArguments field. `type`: int, float, bool, str or Any; `choices`: its legal strings, where listed."""
+    """A field of TrainingArguments."""
 
     name: str
     type: Any
+    """int, float, bool, str, or Any for every other type."""
     choices: tuple[str, ...] = ()
+    """The legal strings of an enum; empty for any other type."""
 
 
 @functools.cache
 def argument_fields() -> dict[str, Argument]:
-    """Every field of the installed transformers.TrainingArguments, by name.
+    """Every field of the installed transformers.TrainingArguments, by name. The source is parsed once per process.
 
     Raises:
         ModuleNotFoundError: transformers is not installed.
@@ -115,7 +115,7 @@ def _argument(item: ast.AnnAssign, enums: dict[str, tuple[str, ...]]) -> Argumen
 
 @functools.cache
 def trainer_schema() -> type[TrainerConfig]:
-    """TrainerConfig with one more optional field for every TrainingArguments name that it does not declare itself."""
+    """TrainerConfig with one more optional field for each name of TrainingArguments that a user may set."""
     declared = {field.name for field in dataclasses.fields(TrainerConfig)}
     extra = [
         (argument.name, argument.type | None if argument.type is not Any else Any, dataclasses.field(default=None))
@@ -126,13 +126,13 @@ def trainer_schema() -> type[TrainerConfig]:
 
 
 def given_arguments(trainer: TrainerConfig) -> dict[str, Any]:
-    """The settings to pass to TrainingArguments: those that are set and that are its own."""
+    """The settings to pass to TrainingArguments: the fields that are its own and are not None."""
     values = {field.name: getattr(trainer, field.name) for field in dataclasses.fields(trainer)}
     return {name: value for name, value in values.items() if value is not None and name not in OWN_FIELDS}
 
 
 def choice_problems(trainer: TrainerConfig) -> list[str]:
-    """One message for every value that is not among the choices of its argument, as trainer.eval_strategy=stepz."""
+    """A message for each value that is not a choice of its argument, as `stepz` for trainer.eval_strategy."""
     problems = []
     for name, value in given_arguments(trainer).items():
         choices = argument_fields()[name].choices

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard.config.overrides import spelled
+from trainyard.config.secrets import MASK
 from trainyard.config.stages import STAGES
 from trainyard.runs.history import Run
 
@@ -14,9 +15,6 @@ BEGINNING = ("run.name", "run.sweep", "run.resume", "run.allow_changes", "sweep"
 
 PLACE = (*BEGINNING, "stage", "paths.")
 """The same, and where its files lie."""
-
-MASK = "***"
-"""Stands in the place of a secret, see config/secrets.py."""
 
 
 class Changed(NamedTuple):

@@ -7,7 +7,6 @@ import pytest
 from trainyard.checks import request
 from trainyard.checks.resolve import micro_batch, resolve
 from trainyard.config.compose import compose
-from trainyard.config.overrides import default_name
 from trainyard.config.schema import Config
 from trainyard.machine.devices import CPU, Devices, visible
 from trainyard.rundir.directory import RunDir
@@ -151,17 +150,6 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
     problems = request.problems(config, CPU, RunDir(tmp_path / "file" / "pretrain" / "x"))
     assert len(problems) == 1
     assert "is a file" in problems[0]
-
-
-def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
-    assert default_name([]) == "default"
-    assert default_name(["paths.outputs=x", "launch.num_devices=1", "tracking=none", "run.resume=never"]) == "default"
-    one = default_name(["trainer.max_steps=5", "deepspeed=zero3"])
-    assert one == default_name(["deepspeed=zero3", "trainer.max_steps=5"])
-    assert one.startswith("default-")
-    assert one != default_name(["trainer.max_steps=6", "deepspeed=zero3"])
-    assert default_name(["experiment=qwen"]) == "qwen"
-    assert default_name(["run.seed=1"]) != default_name(["run.seed=2"])
 
 
 @pytest.mark.parametrize(

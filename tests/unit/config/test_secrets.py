@@ -6,6 +6,7 @@ from trainyard.checks import resume
 from trainyard.checks.resolve import resolve
 from trainyard.config import saved
 from trainyard.config.compose import compose
+from trainyard.config.secrets import masked, redact
 from trainyard.machine.devices import CPU
 
 
@@ -17,3 +18,19 @@ def test_a_secret_that_was_not_written_down_is_no_drift(tmp_path: Path) -> None:
     before = saved.load(tmp_path / "config.yaml")
     assert before.data.template_variables == {"api_key": "***"}
     assert resume.drift(before, now) == []
+
+
+def test_secrets_are_masked_and_tokens_to_train_on_are_not() -> None:
+    values = {"api_key": "s3cret", "hub_token": "x", "max_tokens": "7", "deep": [{"password": "p", "tokenizer": "t"}]}
+    assert redact(values) == {
+        "api_key": "***",
+        "hub_token": "***",
+        "max_tokens": "7",
+        "deep": [{"password": "***", "tokenizer": "t"}],
+    }
+
+
+def test_an_override_is_masked_by_its_key_or_by_a_key_within_its_value() -> None:
+    assert masked("data.template_variables.api_key=sk-1") == "data.template_variables.api_key=***"
+    assert masked("data.template_variables={api_key: sk-1}") == "data.template_variables=***"
+    assert masked("tokenizer.path=token") == "tokenizer.path=token"
