@@ -240,7 +240,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """With -m faults, what was done to runs and what came of it, as the README's table."""
+    """With -m faults, what was done to runs and what came of it, as the table of docs/faults.md."""
     if terminalreporter.config.option.markexpr != "faults":
         return
     outcomes: dict[tuple[str, str], list[str]] = {}

@@ -1,4 +1,4 @@
-"""The commands of the README, run as they stand, with a few settings added that make them short."""
+"""The commands of docs/recipes.md, run as they stand, with a few settings added that make them short."""
 
 import gzip
 import json
@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, clean_env, make_documents
 
-TABLE = re.findall(
-    r"^\| [^|]+ \| `(bash launch/(?:pretrain|sft)\.sh[^`]*)` \|$", (ROOT / "README.md").read_text(), re.M
-)
+PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+TABLE = re.findall(r"^\| [^|]+ \| `(bash launch/(?:pretrain|sft)\.sh[^`]*)` \|$", PAGE, re.M)
 SHORT = (
     "trainer.max_steps=2 trainer.eval_steps=2 trainer.save_steps=2 trainer.eval_on_start=false data.eval_fraction=0.005"
 )
@@ -34,7 +33,7 @@ def run(command: str, folder: Path, *more: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: the default run, a corpus, a tokenizer and a DeepSpeed JSON where the README has them."""
+    """A user's folder: the default run, a corpus, a tokenizer and a DeepSpeed JSON where the recipes have them."""
     place = tmp_path_factory.mktemp("user")
     first = run("bash launch/pretrain.sh run.name=default", place, *SHORT.split())
     assert first.returncode == 0, first.stdout + first.stderr
@@ -80,7 +79,7 @@ def test_experiments_get_as_far_as_the_missing_corpus(folder: Path) -> None:
 
 
 def test_prepare_ends_with_one_line_of_json(folder: Path) -> None:
-    command, share = re.findall(r"`python (-m trainyard prepare [^`]+)`", (ROOT / "README.md").read_text())
+    command, share = re.findall(r"`python (-m trainyard prepare [^`]+)`", PAGE)
     assert share == f"{command} --shard 2/4"  # run in test_data.py
     done = run(f"{sys.executable} {command}", folder)
     assert done.returncode == 0, done.stderr
@@ -91,9 +90,7 @@ def test_prepare_ends_with_one_line_of_json(folder: Path) -> None:
 
 
 def test_runs_are_listed_shown_compared_ranked_and_watched(folder: Path) -> None:
-    commands = re.findall(
-        r"^\| [^|]+ \| `python (-m trainyard runs [^`]+)` \|$", (ROOT / "README.md").read_text(), re.M
-    )
+    commands = re.findall(r"^\| [^|]+ \| `python (-m trainyard runs [^`]+)` \|$", PAGE, re.M)
     assert [command.split()[3] for command in commands] == ["list", "show", "compare", "best", "watch", "sync"]
     second = folder / "outputs" / "pretrain" / "first-try"
     shutil.copytree(folder / "outputs" / "pretrain" / "default", second)

@@ -1,52 +1,24 @@
-"""Every command of the README is one that works: composed and checked here, the first ones run by CI itself."""
+"""The README is short, and its recipes are those of docs/recipes.md."""
 
 import re
-import shlex
-from pathlib import Path
 
-import pytest
 from conftest import ROOT
 
-from trainyard.config.compose import compose
-
-README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"`((?:bash|python) [^`]+)`", README) + re.findall(r"^((?:bash|python) .*)$", README, re.M)
-TRAINING = [command for command in COMMANDS if command.startswith(("bash launch/pretrain.sh", "bash launch/sft.sh"))]
-OTHERS = sorted(set(COMMANDS) - set(TRAINING))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_commands_were_found() -> None:
-    assert len(TRAINING) > 30
-    assert {"bash launch/pretrain.sh", "bash launch/sft.sh"} <= set(TRAINING)
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("command", sorted(set(TRAINING)))
-def test_training_commands_compose(command: str, in_root: None) -> None:
-    stage = Path(shlex.split(command)[1]).stem
-    overrides = [word for word in shlex.split(command)[2:] if not word.startswith("-")]
-    assert compose(stage, [word for word in overrides if word != "job"]).stage == stage
+def test_its_recipes_are_those_of_the_page_of_recipes() -> None:
+    recipes = re.findall(r"^\| [^|]+ \| `((?:bash|python) [^`]+)` \|$", README, re.M)
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert len(recipes) == 10
+    assert all(f"`{command}`" in page for command in recipes)
 
 
-@pytest.mark.parametrize("command", OTHERS)
-def test_other_commands_name_files_that_are_there(command: str, in_root: None) -> None:
-    words = shlex.split(command)
-    files = [word for word in words[1:] if "/" in word and "=" not in word and not re.match(r"\d/\d|outputs/", word)]
-    verbs = words[1:3] == ["-m", "trainyard"]
-    assert files or verbs
-    assert all(Path(name).exists() for name in files)
-
-
-def test_every_path_of_the_tree_is_there() -> None:
-    tree = README.split("## What is where")[1].split("`bash")[0]
-    folders = re.findall(r"^    (\w+/)", tree, re.M)
-    assert len(folders) >= 7
-    assert all((ROOT / folder).is_dir() for folder in folders)
+def test_the_two_commands_come_first() -> None:
+    first = README.partition("```bash\n")[2].partition("```")[0].splitlines()
+    assert first == ["bash launch/pretrain.sh", "bash launch/test.sh"]
     assert (ROOT / "docs" / "dashboard.png").stat().st_size > 10_000
-
-
-def test_the_table_of_faults_has_all_of_them() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    marked = re.findall(r'\bfaults\(\s*case="([\d, ]+)",\s*fault="([^"]+)"', sources)
-    shown = re.findall(r"^\| ([\d, ]+) \| (.+) \| (\d+ passed) \|$", README, re.M)
-    assert len(marked) > 60
-    assert {(case, fault) for case, fault, _ in shown} == set(marked)
