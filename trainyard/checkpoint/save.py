@@ -21,6 +21,7 @@ from trainyard.checkpoint.writer import BackgroundWriter
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.errors import FinalError
 from trainyard.files import read_json, write_json
+from trainyard.rundir.messages import Phase
 from trainyard.rundir.rank import Rank
 
 WRITTEN = "written_{}.json"
@@ -64,7 +65,7 @@ class Saver:
         """
         started = time.monotonic()
         target = self.directory / f"checkpoint-{step}"
-        self.worker.note(now=True, phase="saving a checkpoint")
+        self.worker.note(now=True, phase=Phase.SAVING)
         self.wait()
         self._target = target
         needed = checkpoint_directory.required_bytes(self.directory, self.trainable)

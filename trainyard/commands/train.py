@@ -11,7 +11,7 @@ from typing import Any
 from trainyard.config.compose import compose
 from trainyard.config.overrides import with_implied
 from trainyard.control.controller import check, run
-from trainyard.control.report import refuse
+from trainyard.control.say import refuse
 from trainyard.control.supervisor import FAILED, FINISHED, STOPPED, WRONG
 from trainyard.errors import ConfigError
 from trainyard.machine.devices import detect

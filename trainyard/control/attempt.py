@@ -4,83 +4,71 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from trainyard.config.schema import Config
 from trainyard.control.display import Display
 from trainyard.control.launchers import local, ssh
-from trainyard.files import read_json
+from trainyard.control.launchers.launch import Launch
 from trainyard.machine import build_locks, signals
 from trainyard.machine.devices import Devices
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir
+from trainyard.rundir.messages import Killed, LastWords, Progress, RankProcess, Stop
 
 POLL_S = 0.2
-
+"""Seconds between two looks at the ranks."""
 
 PEER_GRACE_S = 3.0
-"""Seconds that the other ranks get to leave by themselves, and to say what they saw, once one has failed."""
-
+"""Seconds in which the other ranks may say what they saw and leave by themselves, once one has failed."""
 
 DUMP_S = 1.0
 """Seconds in which the ranks write their stacks."""
 
-
-Say = Callable[[str], None]
-
-
-Launch = local.LocalLaunch | ssh.SshLaunch
+NEVER = float("inf")
 
 
 @dataclass
 class Attempt:
-    """Starts DeepSpeed's launcher and stays with it.
-
-    Args:
-        leads: False where another node's controller shows what happens and answers for the whole run.
+    """Starts a launch and stays with it: passes on stops, and ends it when a rank fails, hangs or takes too long.
 
     Attributes:
-        asked: what asked for a stop, a signal's name; empty while nothing has.
+        asked: the name of the signal that asked for a stop; empty while nothing has.
         hung: seconds without progress after which the ranks were killed; None unless they were.
-        killed: ranks that died without a word, on whatever node.
+        killed: ranks of all nodes that died without a word.
         lost: nodes of the hostfile that are gone, or whose connection is.
-        code: the launcher's exit code, or that of the first node that failed.
+        code: the exit code of the launcher, or of the first node that failed.
+        progress: the newest of rank 0.
     """
 
     config: Config
     devices: Devices
     run_dir: RunDir
     checkpoint: Path | None
+    """The checkpoint that the ranks load; None when they begin from the model."""
     stop: StopSignals
-    say: Say
+    say: Callable[[str], None]
     leads: bool = True
+    """False where another node's controller shows the progress and answers for the whole run."""
+    asked: str = ""
+    hung: float | None = None
+    killed: list[int] = field(default_factory=list)
+    lost: Sequence[str] = ()
+    code: int = 0
+    progress: Progress = field(default_factory=Progress)
+    _deadline: float = NEVER
+    _failed_at: float = NEVER
+    _beat: float = field(default_factory=time.monotonic)
 
-    def __post_init__(self) -> None:
-        self.asked = ""
-        self.hung: float | None = None
-        self.killed: list[int] = []
-        self.lost: Sequence[str] = []
-        self.code = 0
-        self.progress: dict[str, Any] = {}
-        self._deadline = self._failed_at = float("inf")
-        self._beat = time.monotonic()
-
-    def clear(self) -> None:
-        """Removes what an earlier launch has left."""
-        leftovers = [path for kind in ("error.json", "pid", "killed") for path in self.run_dir.logs.glob(f"*.{kind}")]
-        for leftover in (self.run_dir.progress, self.run_dir.stop, *leftovers):
-            leftover.unlink(missing_ok=True)
-
-    def follow(self, note: Callable[[dict[str, Any]], None], over: Callable[[], bool] = lambda: False) -> None:
-        """Until launcher and ranks have ended.
+    def follow(self, note: Callable[[Progress], None], over: Callable[[], bool] = lambda: False) -> None:
+        """Starts the ranks and returns when they and their launcher have ended.
 
         Args:
-            note: gets rank 0's progress again and again.
-            over: are the ranks of no use any more?
+            note: gets rank 0's progress at every look.
+            over: tells that the ranks are of no use any more, so that they are ended.
         """
         launch = self._start()
         try:
@@ -91,7 +79,7 @@ class Attempt:
                     if self._is_over(launch) or over():
                         break
                     time.sleep(POLL_S)
-                self._has_failed(launch)  # while it can be told who died by himself
+                self._has_failed(launch)  # before end() kills the rest: afterwards nobody knows which rank died first
                 launch.end()
                 self._look(display, note)
         finally:
@@ -108,35 +96,37 @@ class Attempt:
         arguments = local.command(config, self.devices, run_dir, self.checkpoint)
         return local.start(arguments, local.environment(config, self.devices), log)
 
-    def _look(self, display: Display, note: Callable[[dict[str, Any]], None]) -> None:
-        progress = read_json(self.run_dir.progress)
+    def _look(self, display: Display, note: Callable[[Progress], None]) -> None:
+        progress = Progress.read(self.run_dir)
         if progress != self.progress:
             self.progress, self._beat = progress, time.monotonic()
         display.update(progress)
         note(progress)
 
     def _pass_on_stop(self, launch: Launch) -> None:
-        """Tells the ranks once; from then on they have the grace period."""
+        """Tells the ranks once that they are to stop; from then on they have the grace period."""
         if self.asked:
             return
-        if self.stop.count:
-            self.asked = self.stop.name
-        else:
-            self.asked = next(filter(None, map(signals.pending, launch.own_processes())), "")
-        self.asked = self.asked or str(self.progress.get("asked", ""))
+        self.asked = self.stop.name if self.stop.count else self._asked_elsewhere(launch)
         if self.asked:
             grace = self.config.launch.grace_period_s
             self._deadline = time.monotonic() + grace
-            self.run_dir.stop.touch()
+            Stop(self.asked).write(self.run_dir)
             self.say(f"{self.asked}: saving a checkpoint, then stopping (at most {grace:g} s)")
 
-    def _is_over(self, launch: Launch) -> bool:
-        """Must the ranks be killed: a peer has failed, the grace period has passed, a third signal came, or they hang?
+    def _asked_elsewhere(self, launch: Launch) -> str:
+        """A stop signal that was sent to the launcher or to a rank instead of the controller; empty without one."""
+        sent = filter(None, map(signals.pending, launch.own_processes()))
+        return next(sent, "") or self.progress.asked
 
-        After a failure DeepSpeed's launcher ends the other ranks one after the other and waits up to 30 s for each.
+    def _is_over(self, launch: Launch) -> bool:
+        """Must the ranks be killed?
+
+        So it is PEER_GRACE_S after a rank has failed (DeepSpeed's launcher would end the others one by one, and wait up
+        to 30 s for each), after the grace period of a stop, at a third signal, and when the ranks hang.
         """
         now = time.monotonic()
-        if self._failed_at == float("inf") and self._has_failed(launch):
+        if self._failed_at == NEVER and self._has_failed(launch):
             self._failed_at = now
         limit = self.config.launch.hang_timeout_s
         if now > self._beat + limit:
@@ -146,26 +136,24 @@ class Attempt:
         return now > self._failed_at + PEER_GRACE_S or now > self._deadline or self.stop.count > 2
 
     def _has_failed(self, launch: Launch) -> bool:
-        """Has a rank said that it failed, or died without a word, or has a whole node failed?"""
-        logs = self.run_dir.logs
-        for rank in (rank for rank, pid in self._ranks() if not _is_alive(pid)):
-            if not (logs / f"rank-{rank}.error.json").exists():
-                (logs / f"rank-{rank}.killed").touch()  # for the other nodes
-        self.killed = sorted(int(file.stem.removeprefix("rank-")) for file in logs.glob("rank-*.killed"))
+        """Has a rank of any node failed, with last words or without, or a whole node? Notes which."""
+        for process in self._ranks_here():
+            if not _is_alive(process.pid) and not LastWords.of(self.run_dir, process.rank).exists():
+                Killed(process.rank).write(self.run_dir)
+        self.killed = [killed.rank for killed in Killed.read_all(self.run_dir)]
         self.lost = launch.lost
-        return bool(self.killed) or launch.failed or any(logs.glob("rank-*.error.json"))
+        return bool(self.killed) or launch.failed or bool(LastWords.read_all(self.run_dir))
 
-    def _ranks(self) -> Iterator[tuple[int, int]]:
-        """Rank and process of those on this node that have not left in order."""
-        for file in self.run_dir.logs.glob("rank-*.pid"):
-            host, _, pid = _read(file).partition(" ")
-            if host == os.uname().nodename and pid:
-                yield int(file.stem.removeprefix("rank-")), int(pid)
+    def _ranks_here(self) -> Iterator[RankProcess]:
+        """The ranks of this node that have not left in order."""
+        here = os.uname().nodename
+        return (process for process in RankProcess.read_all(self.run_dir) if process.host == here)
 
     def _dump_stacks(self) -> None:
-        for _, pid in self._ranks():
+        """Has every rank write the stacks of its threads to its log; see trainyard.training.process."""
+        for process in self._ranks_here():
             try:
-                os.kill(pid, signal.SIGUSR2)  # see trainyard.training.process
+                os.kill(process.pid, signal.SIGUSR2)
             except ProcessLookupError:
                 continue
         time.sleep(DUMP_S)
@@ -176,10 +164,3 @@ def _is_alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError:
-        return ""

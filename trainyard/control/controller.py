@@ -1,4 +1,4 @@
-"""trainyard.control.controller."""
+"""One run: checks the request, and hands it to the supervisor, or on a further node to a follower."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,21 @@ from trainyard.config.schema import Config
 from trainyard.control import report
 from trainyard.control.follower import Follower
 from trainyard.control.launchers import hostfile
-from trainyard.control.report import refuse
-from trainyard.control.supervisor import FINISHED, Supervisor
+from trainyard.control.say import refuse
+from trainyard.control.supervisor import Supervisor
+from trainyard.errors import FINISHED
 from trainyard.machine.devices import Devices, detect
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir, run_path
+from trainyard.rundir.status import Status
 
 
 def check(config: Config, overrides: Sequence[str], devices: Devices) -> tuple[RunDir, list[str]]:
-    """Resolves a config in place; its run directory, and everything that is wrong with it."""
+    """Resolves a config in place.
+
+    Returns:
+        The run's directory, and everything that is wrong with the request; empty when it can be started.
+    """
     hosts = hostfile.read_hostfile(config.launch.hostfile)
     per_rank = config.trainer.global_batch_size is None
     resolve(config, overrides, devices, hosts)
@@ -29,7 +35,11 @@ def check(config: Config, overrides: Sequence[str], devices: Devices) -> tuple[R
 
 
 def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
-    """Checks a composed config, prepares its data, trains, and returns the exit code."""
+    """Checks a composed config, prepares its data and trains.
+
+    Returns:
+        The exit code, see trainyard.errors. A run that is finished already is reported, and not started.
+    """
     devices = detect()
     run_dir, problems = check(config, overrides, devices)
     if problems:
@@ -37,7 +47,7 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
     if config.launch.node_rank:
         return Follower(config, devices, run_dir, stop).run()
     if resume.is_finished(config, run_dir):
-        print(report.finished(config, run_dir, run_dir.read_status()))
+        print(report.finished(config, run_dir, Status.read(run_dir)))
         return FINISHED
     if not run_dir.acquire():
         return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])

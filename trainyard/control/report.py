@@ -1,43 +1,25 @@
-"""What a run says at its end."""
+"""What a run says at its end: the summary of one that finished, the error of one that failed, and the way on."""
 
-import contextlib
-import math
 import os
-import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from trainyard import INSTALLED
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.control.attempt import Attempt
-from trainyard.errors import WRONG
-from trainyard.files import read_json
 from trainyard.rundir.directory import RunDir
-
-
-def say(text: str, *, wrong: bool = False) -> None:
-    """Prints at once. A reader that has gone, as with `| head`, costs the run nothing."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr if wrong else sys.stdout, flush=True)
-
-
-def refuse(problems: Sequence[str]) -> int:
-    """Names every mistake of a request."""
-    for problem in problems:
-        say(f"error: {problem}", wrong=True)
-    return WRONG
-
+from trainyard.rundir.messages import LastWords
+from trainyard.rundir.status import Status
 
 LOG_TAIL = 15
-"""Lines of the failed rank's log that are shown."""
+"""Lines at the end of the launcher's log that are shown when no rank has left a message."""
 
 
-def finished(config: Config, run_dir: RunDir, status: dict[str, Any]) -> str:
+def finished(config: Config, run_dir: RunDir, status: Status) -> str:
     """The summary: figures before and after, where the model is, what to do next."""
-    final = status.get("final", {})
-    lines = [f"{run_dir.path.name}: finished, {status.get('step')} steps, {status.get('tokens_seen') or 0:,} tokens"]
+    final = status.final
+    lines = [f"{run_dir.path.name}: finished, {status.step} steps, {status.tokens_seen:,} tokens"]
     for label, name in (("train loss", "loss"), ("held-out loss", "eval_loss"), ("perplexity", "eval_perplexity")):
         if name in final:
             first = final.get(f"first_{name}")
@@ -61,57 +43,68 @@ def _dashboard(outputs: Path) -> str:
     )
 
 
-class Failure(NamedTuple):
+def again(config: Config) -> str:
+    """How a run that was stopped goes on."""
+    never = config.run.resume == "never"
+    return "the same command without run.resume=never resumes" if never else "the same command resumes"
+
+
+@dataclass(frozen=True)
+class Failure:
     """How a launch went wrong."""
 
     text: str
-    """What is shown when it is the end; the last line is the error itself."""
+    """Shown when the run ends with it. The last line is the error itself."""
     step: int | None
     """The last step that was finished; None when the training had not begun."""
-    final: bool
-    """Would another launch meet it again?"""
+    final: bool = False
+    """Would every further launch meet it again?"""
 
     @property
     def line(self) -> str:
+        """The error itself."""
         return self.text.splitlines()[-1]
 
 
 def rolled_back(run_dir: RunDir) -> bool:
     """Did the ranks leave to go on from the newest checkpoint in another way?"""
-    return any(read_json(path).get("rollback") for path in run_dir.logs.glob("rank-*.error.json"))
+    return any(words.rollback for words in LastWords.read_all(run_dir))
 
 
 def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
-    """What a launch has left: the error of the rank that failed first."""
-    logs = _short(run_dir.logs)
-    step = attempt.progress.get("step")
+    """Why a launch failed: the most telling of what it left.
+
+    When a rank was killed or a node was lost, the other ranks' errors are complaints about that, so they come last.
+    """
+    step, logs = attempt.progress.step, _short(run_dir.logs)
     if attempt.hung is not None:
         text = f"no progress for {attempt.hung:g} s (launch.hang_timeout_s); the stacks of all ranks are in {logs}"
-        return Failure(f"failed: {text}", step, final=False)
-    errors = [read_json(path) for path in run_dir.logs.glob("rank-*.error.json")]
-    errors = sorted((error for error in errors if error), key=lambda error: error.get("time", math.inf))
-    if attempt.killed:  # it could leave no message, and its peers' complaints about it are not the cause
+        return Failure(f"failed: {text}", step)
+    if attempt.killed:
         ranks = " and ".join(f"rank {rank}" for rank in attempt.killed)
         text = f"failed: {ranks} died without a message: killed, or out of memory (dmesg tells). See {logs}"
-        return Failure(text, step, final=False)
+        return Failure(text, step)
     tail = "\n".join(_read(run_dir.launcher_log).splitlines()[-LOG_TAIL:])
-    if attempt.lost:  # its peers' complaints are not the cause here either
+    if attempt.lost:
         text = f"{tail}\nfailed: {' and '.join(attempt.lost)} is gone, or ssh does not get through; see {logs}"
-        return Failure(text, step, final=False)
-    if errors:
-        first = errors[0]
-        text = (
-            f"{first['traceback'].rstrip()}\n"
-            f"rank {first['rank']} failed first; its log is {_short(Path(first['log']))}\n"
-            f"rank {first['rank']}: {first['error']}"
-        )
-        return Failure(text, first["step"], first["final"])
+        return Failure(text, step)
+    if errors := LastWords.read_all(run_dir):
+        return _of_rank(errors[0])
     text = f"{tail}\nfailed: a rank or the launcher ended without a message (exit code {attempt.code}); see {logs}"
-    return Failure(text, step, final=False)
+    return Failure(text, step)
+
+
+def _of_rank(words: LastWords) -> Failure:
+    text = (
+        f"{words.traceback.rstrip()}\n"
+        f"rank {words.rank} failed first; its log is {_short(Path(words.log))}\n"
+        f"rank {words.rank}: {words.error}"
+    )
+    return Failure(text, words.step, words.final)
 
 
 def last_line(log: Path) -> str:
-    """What went wrong, as Python puts it, and where the rest is."""
+    """The last line of a log, which is the error in a traceback of Python, and where the rest is."""
     lines = _read(log).strip().splitlines()
     return f"{lines[-1] if lines else 'no message'}. See {_short(log)}"
 

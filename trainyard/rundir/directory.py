@@ -1,4 +1,4 @@
-"""A run's directory: where its files lie, who owns it, what state it is in."""
+"""A run's directory: where its files lie, which process owns it, and its status."""
 
 import contextlib
 from pathlib import Path
@@ -15,7 +15,7 @@ def run_path(config: Config) -> Path:
 
 
 class RunDir:
-    """Paths of one run; see run_path."""
+    """The paths of one run, and the lock that its controller holds. Nothing is made or read by the constructor."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -24,33 +24,33 @@ class RunDir:
         self.progress = path / "progress.json"
         self.metrics = path / "metrics.jsonl"
         self.lead = path / "lead.json"
-        """The launch that is on, for controllers on further nodes; see trainyard.control.follower."""
+        """The launch that is on, for controllers on further nodes: messages.Lead."""
         self.samples = path / "samples.jsonl"
         self.example = path / "example.txt"
-        """Fine-tuning: the first training sequence as text, what is learned between ⟦ and ⟧."""
+        """Fine-tuning: the first training sequence as text, with the learned parts between ⟦ and ⟧."""
         self.tracking = path / "tracking.json"
-        """By which the tracker knows the run at every start; see trainyard.tracking.swanlab."""
+        """The id by which the tracker knows the run again at every start: trainyard.tracking.swanlab."""
         self.spikes = path / "spikes.jsonl"
         self.skipped = path / "skipped.json"
         self.logs = path / "logs"
         self.console = self.logs / "console.log"
         self.launcher_log = self.logs / "launcher.log"
         self.stop = path / "stop"
-        """Its presence asks the ranks to save and leave; a file, so that it reaches every node."""
+        """Its presence asks the ranks to save and leave: messages.Stop."""
         self.checkpoints = path / "checkpoints"
         self.converted = path / "converted"
-        """For as long as it is needed: a checkpoint made fit for another number of ranks or another ZeRO stage."""
+        """A checkpoint made fit for another number of ranks or another ZeRO stage, until all ranks have loaded it."""
         self.model = path / "model"
         self.deepspeed = path / "deepspeed.json"
         self._lock_file = path / ".lock"
         self._lock = contextlib.ExitStack()
 
     def holder(self) -> str | None:
-        """Who runs in this directory now, as `pid 123 on host`; None when nobody does. Touches nothing."""
+        """The process that runs in this directory now, as `pid 123 on host`; None without one. Changes nothing."""
         return lock_owner(self._lock_file)
 
     def acquire(self) -> bool:
-        """Takes the directory for this process until it ends; False when another process has it."""
+        """Makes the directory and takes it for this process until that ends; False when another process has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             mine = stack.enter_context(try_lock(self._lock_file, this_process(), patience_s=PATIENCE_S))
@@ -63,14 +63,16 @@ class RunDir:
         self._lock.close()
 
     def read_status(self) -> dict[str, Any]:
+        """The content of status.json; empty when there is none."""
         return read_json(self.status)
 
     def write_status(self, status: dict[str, Any]) -> None:
+        """Replaces status.json."""
         write_json(self.status, status)
 
 
 def unfit(name: str) -> str | None:
-    """Why a name is none for a directory of a run or a sweep."""
+    """Why a name cannot name the directory of a run or a sweep; None when it can."""
     if name and "/" not in name and not name.startswith(".") and len(name.encode()) <= 200:
         return None
     return "names a directory, so it must not be empty, start with a dot, contain / or be longer than 200 bytes"

@@ -1,4 +1,4 @@
-"""metrics.jsonl, written by rank 0, and its like: lines of JSON by steps, read by whoever wants to know."""
+"""metrics.jsonl and files like it: a line of JSON per step, written by rank 0, read by anybody at any time."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,14 @@ from trainyard.files import write_text
 
 
 class MetricsFile:
-    """metrics.jsonl: one line per step, the steps ascending, none twice, after any number of resumes."""
+    """metrics.jsonl: one line per step in ascending order, each step once, after any number of resumes.
+
+    Attributes:
+        history: the lines of earlier starts that were kept.
+    """
 
     def __init__(self, path: Path, resume_step: int | None):
-        """Keeps of an earlier file what lies at or before `resume_step`; None starts anew."""
+        """Keeps the lines of an earlier file up to `resume_step`; None keeps none."""
         self.path = path
         rows = [] if resume_step is None else [row for row in read_metrics(path) if row["step"] <= resume_step]
         write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
@@ -20,7 +24,7 @@ class MetricsFile:
         self._offset = path.stat().st_size - len(json.dumps(self._last) + "\n") if rows else 0
 
     def write(self, step: int, values: dict[str, Any]) -> None:
-        """Adds values to a step's line; the line of the newest step is written again, never doubled."""
+        """Adds values to a step's line. The newest line is written again when it is this step's."""
         with self.path.open("r+b") as stream:
             if self._last.get("step") == step:
                 self._last |= values
@@ -33,7 +37,7 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a file; none where there is none. One that a crash cut off is passed over."""
+    """The rows of a file; empty when it is missing. A line that a crash cut off is passed over."""
     try:
         return parse(path.read_bytes())
     except OSError:
@@ -41,7 +45,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def parse(lines: bytes) -> list[dict[str, Any]]:
-    """What lines hold; one that is no row is passed over. Bytes, for text has more ends of lines than JSON escapes."""
+    """The rows among lines; others are passed over.
+
+    Lines are split as bytes, because str.splitlines would also split at characters such as U+2028 inside of a value.
+    """
     rows = []
     for line in lines.splitlines():
         try:

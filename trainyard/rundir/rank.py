@@ -1,30 +1,32 @@
-"""trainyard.rundir.rank."""
+"""A rank's side of the run directory: what it was asked, and what it says to the controller."""
 
+import dataclasses
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainyard.files import write_json
 from trainyard.rundir.directory import RunDir
+from trainyard.rundir.messages import Phase, Progress, Stop
 
 PROGRESS_INTERVAL_S = 0.5
-"""Least time between two writes of progress.json."""
+"""Seconds, at least, between two writes of progress.json."""
 
 
 @dataclass
 class Rank:
-    """What a rank knows before anything heavy is imported."""
+    """One rank of a run, known before anything heavy is imported."""
 
     rank: int
     world_size: int
     run_dir: RunDir
     resume: Path | None
+    """The checkpoint to go on from; None to begin from the model."""
     stop_signalled: str = ""
-    """The name of a signal that asked this rank to stop."""
+    """The name of a signal that asked this rank to stop; empty otherwise."""
     step: int | None = None
     """The last step that was finished; None before the first."""
-    progress: dict[str, Any] = field(default_factory=lambda: {"phase": "starting"})
+    progress: Progress = field(default_factory=lambda: Progress(Phase.STARTING))
     _written: float = 0.0
 
     @property
@@ -33,22 +35,23 @@ class Rank:
 
     @property
     def resume_step(self) -> int:
+        """The step of the checkpoint to go on from; 0 without one."""
         return 0 if self.resume is None else int(self.resume.name.rpartition("-")[2])
 
     def say(self, text: str) -> None:
-        """Shows lines on the controller's screen; rank 0 only."""
-        print(text)  # into this rank's log
+        """Writes lines to this rank's log; those of rank 0 are shown on the controller's screen too."""
+        print(text)
         if self.is_first:
             with self.run_dir.console.open("a", encoding="utf-8") as stream:
                 stream.write(text + "\n")
 
     def note(self, now: bool = False, **progress: Any) -> None:
-        """Updates progress.json, at most every PROGRESS_INTERVAL_S unless it must be `now`; rank 0 only."""
-        self.progress.update(progress)
+        """Updates fields of Progress. Rank 0 writes them, at most every PROGRESS_INTERVAL_S unless `now`."""
+        self.progress = dataclasses.replace(self.progress, **progress)
         if self.is_first and (now or time.monotonic() - self._written > PROGRESS_INTERVAL_S):
-            write_json(self.run_dir.progress, self.progress)
+            self.progress.write(self.run_dir)
             self._written = time.monotonic()
 
     def wants_to_stop(self) -> bool:
-        """Was this rank signalled, or (asked by rank 0) does the controller want the run to stop?"""
-        return bool(self.stop_signalled) or (self.is_first and self.run_dir.stop.exists())
+        """Did this rank get a signal, or (asked by rank 0) does the controller want the run to stop?"""
+        return bool(self.stop_signalled) or (self.is_first and Stop.read(self.run_dir) is not None)

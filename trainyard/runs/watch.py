@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from trainyard.files import read_json
+from trainyard.rundir.messages import Phase, Progress
 from trainyard.runs import numbers, tables
 from trainyard.runs.choice import START
 from trainyard.runs.history import ACTIVE, Run, find
@@ -76,18 +76,18 @@ class Watcher:
     def _glance(self, run: Run) -> Glance:
         status, state, tail = run.status, run.state, self.tails[run.path]
         tail.look()
-        progress = read_json(run.directory.progress) if state in ACTIVE else {}
-        phase = progress.get("phase")
+        progress = Progress.read(run.directory) if state in ACTIVE else Progress()
+        step = status.get("step") if progress.step is None else progress.step
         losses, held_out, speeds = (tail.values(name) for name in ("loss", "eval_loss", "tokens_per_second"))
         return Glance(
             name=run.name,
-            state=state if phase in (None, "training", "done") else f"{state}: {phase}",
-            step=numbers.progress(progress.get("step", status.get("step")), status.get("max_steps")),
+            state=state if progress.phase in ("", Phase.TRAINING, Phase.DONE) else f"{state}: {progress.phase}",
+            step=numbers.progress(step, status.get("max_steps")),
             loss=losses[-1] if losses else None,
             losses=tuple(losses[-SPARK_LENGTH:]),
             held_out=held_out[-1] if held_out else None,
             tokens_per_second=speeds[-1] if speeds and state in ACTIVE else None,
-            eta_s=progress.get("eta_s"),
+            eta_s=progress.eta_s,
         )
 
 

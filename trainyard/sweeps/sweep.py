@@ -15,9 +15,8 @@ from trainyard.checks.resume import is_finished
 from trainyard.config.compose import compose
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
-from trainyard.control.report import refuse, say
-from trainyard.control.supervisor import FAILED, FINISHED, STOPPED
-from trainyard.errors import ConfigError
+from trainyard.control.say import refuse, say
+from trainyard.errors import FAILED, FINISHED, STOPPED, ConfigError
 from trainyard.machine.devices import Devices
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir

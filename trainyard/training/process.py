@@ -1,7 +1,6 @@
 """One rank's process: its log, its signals, its last words, and rank 0's voice on the controller's screen."""
 
 import faulthandler
-import json
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ from trainyard.errors import FinalError, RollbackError
 from trainyard.machine import signals
 from trainyard.machine.processes import follow_controller
 from trainyard.rundir.directory import RunDir
+from trainyard.rundir.messages import LastWords, RankProcess
 from trainyard.rundir.rank import Rank
 
 
@@ -41,28 +41,28 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
     for number in signals.STOPPING:
         signal.signal(number, note_stop)
     signals.let_through()
-    pid = run_dir.logs / f"rank-{this.rank}.pid"
-    pid.write_text(f"{os.uname().nodename} {os.getpid()}", encoding="utf-8")
+    process = RankProcess(this.rank, os.uname().nodename, os.getpid())
+    process.write(run_dir)
     try:
         this.note(now=True)
         yield this
-        pid.unlink()
+        process.remove(run_dir)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # all is saved; on the way out of the interpreter a library's thread may still abort the process
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
         traceback.print_exc()
-        last_words = {
-            "rank": this.rank,
-            "step": this.step,
-            "final": isinstance(error, FinalError),
-            "rollback": isinstance(error, RollbackError),
-            "time": time.time(),
-            "error": " ".join(f"{type(error).__name__}: {error}".split()),  # one line
-            "traceback": "".join(traceback.format_exception(error, limit=-6)),
-            "log": str(log),
-        }
-        (run_dir.logs / f"rank-{this.rank}.error.json").write_text(json.dumps(last_words), encoding="utf-8")
+        last_words = LastWords(
+            rank=this.rank,
+            error=" ".join(f"{type(error).__name__}: {error}".split()),
+            step=this.step,
+            final=isinstance(error, FinalError),
+            rollback=isinstance(error, RollbackError),
+            time=time.time(),
+            traceback="".join(traceback.format_exception(error, limit=-6)),
+            log=str(log),
+        )
+        last_words.write(run_dir)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)

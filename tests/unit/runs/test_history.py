@@ -15,8 +15,8 @@ from conftest import ROOT
 from trainyard import files
 from trainyard.checks.resolve import resolve
 from trainyard.config.compose import compose
-from trainyard.control.supervisor import STOPPED, Supervisor
-from trainyard.errors import DataError
+from trainyard.control.supervisor import Supervisor
+from trainyard.errors import STOPPED, DataError
 from trainyard.machine.devices import CPU
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir

@@ -1,4 +1,4 @@
-"""trainyard.control.launchers.hostfile."""
+"""The hostfile: the nodes of a run, a line each, as `node-a slots=8`."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,10 @@ _HOST = re.compile(r"^\s*(\S+)\s+slots\s*=\s*(\d+)\s*(#.*)?$")
 
 
 def read_hostfile(path: str | None) -> dict[str, int]:
-    """Host name to slots, in the file's order; empty when there is no file or a line does not parse."""
+    """Host name to slots, in the file's order. Lines that start with # are comments.
+
+    Empty when there is no file or a line does not parse: the checks of the request name that mistake.
+    """
     if path is None:
         return {}
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from trainyard.rundir.messages import Phase
 from trainyard.rundir.metrics import MetricsFile
 from trainyard.rundir.rank import Rank
 
@@ -21,10 +22,10 @@ class ProgressCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._started, self._first_step = time.monotonic(), state.global_step
-        self._note(state, "training", now=True)
+        self._note(state, Phase.TRAINING, now=True)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._note(state, "training")
+        self._note(state, Phase.TRAINING)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = {key: value for key, value in kwargs["logs"].items() if key != "total_flos"}
@@ -33,7 +34,7 @@ class ProgressCallback(TrainerCallback):
         self.metrics.write(state.global_step, logs)
         if "loss" in logs:
             news = {"loss": logs["loss"], "tokens_per_second": logs.get("tokens_per_second")}
-            self._note(state, "training", now=True, **news)
+            self._note(state, Phase.TRAINING, now=True, **news)
         if "eval_loss" in logs:
             self.worker.say(
                 f"step {state.global_step}: held-out loss {logs['eval_loss']:.4f}, "

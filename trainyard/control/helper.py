@@ -1,0 +1,40 @@
+"""A further process of ours that does one job of a run before its launch: it prepares data or converts a checkpoint."""
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from trainyard.machine.signals import StopSignals
+
+POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a helper ended: its exit code and what it wrote to standard output."""
+
+    code: int
+    output: str
+
+    @property
+    def last_line(self) -> str:
+        return self.output.splitlines()[-1]
+
+
+def run_helper(
+    command: Sequence[str], env: Mapping[str, str], stop: StopSignals, errors: IO[str] | None = None
+) -> Outcome:
+    """Runs a command to its end; a stop signal of the run ends it at once.
+
+    Args:
+        errors: gets its standard error; None: the terminal does.
+    """
+    child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+    while child.poll() is None:
+        if stop.count:
+            child.terminate()
+        time.sleep(POLL_S)
+    assert child.stdout is not None
+    return Outcome(child.returncode, child.stdout.read().decode())

@@ -1,0 +1,89 @@
+"""status.json: the state of a run as its controller knows it, kept true until the run ends."""
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from trainyard.rundir.directory import RunDir
+
+
+class State:
+    """Values of Status.state."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    FINISHED = "finished"
+    PREEMPTED = "preempted"
+    """Stopped on request; the same command resumes."""
+    FAILED = "failed"
+
+
+@dataclass
+class Status:
+    """A run, from its first start on. Everything that counts goes on over starts, but for restarts and rollbacks."""
+
+    command: str = ""
+    """The command that does the same again, secrets masked."""
+    commit: str | None = None
+    """The code's commit; None without a checkout."""
+    state: str = ""
+    """One of State."""
+    exit_code: int | None = None
+    """None while the run goes on."""
+    step: int = 0
+    max_steps: int | None = None
+    world_size: int | None = None
+    tokens_seen: int = 0
+    restarts: int = 0
+    """Launches after a failure, in this start."""
+    rollbacks: int = 0
+    """Launches after a spike of the loss, in this start."""
+    resumed_from: list[int] = field(default_factory=list)
+    """The step of every checkpoint that was resumed from, in order."""
+    final: dict[str, float] = field(default_factory=dict)
+    """Of a finished run: the last value of every metric, and the first of the losses as first_<name>."""
+    seconds: float = 0.0
+    """Wall clock of all starts together."""
+    updated: str = ""
+    """When this was written: ISO 8601, UTC."""
+
+    @classmethod
+    def read(cls, run_dir: RunDir) -> "Status":
+        """The newest; Status() when there is none. Keys of another version are passed over."""
+        values = run_dir.read_status()
+        return cls(**{each.name: values[each.name] for each in dataclasses.fields(cls) if each.name in values})
+
+
+class StatusFile:
+    """Writes one start's status, with the time that all starts have taken."""
+
+    def __init__(self, run_dir: RunDir, **facts: Any):
+        """A new status of the run, with `facts`; step, tokens, seconds and resumes go on from the earlier starts."""
+        self.run_dir = run_dir
+        self._before = run_dir.read_status()
+        self.status = dataclasses.replace(
+            Status.read(run_dir), state=State.PREPARING, exit_code=None, restarts=0, rollbacks=0, final={}, **facts
+        )
+        self._began = time.monotonic() - self.status.seconds
+
+    def update(self, **news: Any) -> None:
+        """Writes the status if that changes it."""
+        changed = dataclasses.replace(self.status, **news)
+        if changed != self.status:
+            self.status = changed
+            self.write()
+
+    def write(self) -> None:
+        """Writes the status with the time of day."""
+        self.status.seconds = round(time.monotonic() - self._began, 1)
+        self.status.updated = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.run_dir.write_status(dataclasses.asdict(self.status))
+
+    def restore(self) -> None:
+        """Writes the status that was there before this start; keeps the new one when there was none."""
+        if self._before:
+            self.run_dir.write_status(self._before)
+        else:
+            self.write()
