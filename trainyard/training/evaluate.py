@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from trainyard.errors import StoppedError
+from trainyard.rundir.messages import Phase
 from trainyard.rundir.rank import Rank
 from trainyard.training.objectives.objective import Batch, Objective
 
@@ -42,7 +43,7 @@ class Evaluator:
             for number, batch in enumerate(batches):
                 if self.must_stop():
                     raise StoppedError
-                self.rank.note(phase="evaluating", batch=number)
+                self.rank.note(phase=Phase.EVALUATING, batch=number)
                 inputs = prepare(batch)
                 count = self.objective.items(inputs)
                 if takes_count:

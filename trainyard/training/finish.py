@@ -8,6 +8,7 @@ from trainyard.config.schema import Config
 from trainyard.data.batches.dataset import Datasets
 from trainyard.errors import StoppedError
 from trainyard.model.size import count_parameters
+from trainyard.rundir.messages import Phase
 from trainyard.rundir.metrics import read_metrics
 from trainyard.rundir.rank import Rank
 from trainyard.training.build import Training
@@ -50,19 +51,19 @@ def finish(this: Rank, training: Training) -> None:
         FinalError: a weight is NaN or infinite, or the last checkpoint could not be written.
     """
     trainer, generations = training.trainer, training.callbacks.generations
-    this.note(now=True, phase="writing the checkpoint")
+    this.note(now=True, phase=Phase.WRITING)
     trainer.saver.wait()
     if training.callbacks.stop.stopped:
         _close_tracker(training)
-        this.note(now=True, phase="stopped", step=trainer.state.global_step)
+        this.note(now=True, phase=Phase.STOPPED, step=trainer.state.global_step)
         return
     if generations:
-        this.note(now=True, phase="answering the sample prompts")
+        this.note(now=True, phase=Phase.ANSWERING)
         generations.answer(trainer.model, trainer.state.global_step)
-    this.note(now=True, phase="saving the model")
+    this.note(now=True, phase=Phase.SAVING_MODEL)
     _save_model(this, training)
     _close_tracker(training)
-    this.note(now=True, phase="done", step=trainer.state.global_step, final=final_metrics(this))
+    this.note(now=True, phase=Phase.DONE, step=trainer.state.global_step, final=final_metrics(this))
 
 
 def _save_model(this: Rank, training: Training) -> None:

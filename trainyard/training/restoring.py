@@ -26,6 +26,7 @@ from trainyard.checkpoint.restore import (
 from trainyard.checkpoint.save import Saver
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.errors import FinalError
+from trainyard.rundir.messages import Phase
 from trainyard.rundir.rank import Rank
 
 
@@ -83,7 +84,7 @@ class Restorer:
         if not layout.stage or (manifest and manifest.fits(layout, self.batch_layout.world_size)):
             yield best
             return
-        self.rank.note(now=True, phase="converting the best checkpoint")
+        self.rank.note(now=True, phase=Phase.CONVERTING)
         target = self.rank.run_dir.converted / "best" / best.name
         if self.rank.is_first:
             shutil.rmtree(target, ignore_errors=True)
