@@ -1,4 +1,7 @@
-"""Locks that builds of PyTorch extensions leave behind when they are killed. DeepSpeed builds parts of itself so."""
+"""Locks that builds of PyTorch extensions leave behind when they are killed.
+
+DeepSpeed builds parts of itself as such extensions, in the ranks.
+"""
 
 import contextlib
 import os
@@ -12,18 +15,21 @@ ONE_MACHINE = ("btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "ramfs", "tmp
 
 
 def builds() -> Path:
-    """Where torch.utils.cpp_extension builds, told without importing it."""
+    """The directory in which torch.utils.cpp_extension builds, found without importing torch."""
     given, cache = os.environ.get("TORCH_EXTENSIONS_DIR"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(given or f"{cache}/torch_extensions").expanduser()
 
 
 def remove_dead(directory: Path) -> Iterator[str]:
-    """Removes locks below a directory of builds that nobody holds any more, and says so of each; names the others.
+    """Removes the locks below a directory of builds that nobody holds any more.
 
-    PyTorch waits for such a file for ever, silently. Whoever makes it keeps it open as long as the build lasts
-    (torch.utils.file_baton), so one that no process has open was left behind. That is certain of this user's processes
-    on this machine alone: another user's lock, and one where machines share the file system, is named and stays. A
-    container that shares nothing but this directory counts as this machine, and is not seen.
+    PyTorch waits for such a file for ever, silently. The builder keeps the file open as long as the build lasts
+    (torch.utils.file_baton), so a file that no process has open was left behind. That is certain only for processes of
+    this user on this machine: a lock of another user, or on a file system that machines share, is reported and stays.
+    The processes of a container that shares nothing but this directory are not seen.
+
+    Yields:
+        A line for every lock: removed, held by a process, or to be deleted by hand.
     """
     for lock in sorted([*directory.glob("*/lock"), *directory.glob("*/*/lock")]):
         try:
@@ -49,10 +55,10 @@ def _look_at(lock: Path) -> str:
 
 
 def _holder(file: Path) -> int | None:
-    """A process that has a file open."""
+    """The id of a process that has a file open; None without one."""
     wanted = file.resolve()
     for process in psutil.process_iter():
-        with contextlib.suppress(OSError):  # it has ended, or is another user's, who does not build here
+        with contextlib.suppress(OSError):  # it has ended, or belongs to another user, who does not build here
             if any(_opened(each) == wanted for each in Path(f"/proc/{process.pid}/fd").iterdir()):
                 return process.pid
     return None
@@ -66,7 +72,7 @@ def _opened(descriptor: Path) -> Path | None:
 
 
 def _file_system(file: Path) -> str:
-    """The kind of file system on which a file lies."""
+    """The kind of file system that holds a file, as /proc/mounts calls it."""
     place = file.resolve()
     mounts = [mount for mount in psutil.disk_partitions(all=True) if place.is_relative_to(mount.mountpoint)]
     return max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else "unknown"

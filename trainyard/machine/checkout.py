@@ -1,9 +1,8 @@
 """The commit of the code that runs."""
 
 import subprocess
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from trainyard import ROOT
 
 
 def commit() -> str | None:

@@ -1,4 +1,4 @@
-"""What this machine has to train on, asked of the driver so that the controller need not import torch."""
+"""The GPUs of this machine, as the driver tells, so that the controller need not import torch."""
 
 import os
 from dataclasses import dataclass
@@ -7,23 +7,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Devices:
-    """`count` devices of one `kind`, cuda or cpu; `bf16` tells whether they compute in bfloat16."""
+    """Devices of one kind that the ranks of this machine may use."""
 
     kind: str
+    """cuda or cpu."""
     count: int
     name: str
+    """Of the first one, as the driver calls it."""
     bf16: bool
+    """Do they compute in bfloat16?"""
     indices: tuple[int, ...] = ()
-    """Which of the machine's GPUs, in the order of the ranks."""
+    """Indices among all GPUs of the machine, in the order of the ranks; empty on a CPU."""
 
     @property
     def on_gpu(self) -> bool:
+        """Is it a GPU?"""
         return self.kind == "cuda"
 
 
 CPU_RANKS = 2
 """Ranks on a machine without GPUs, unless launch.num_devices says otherwise."""
-
 
 CPU = Devices(kind="cpu", count=CPU_RANKS, name="CPU", bf16=False)
 
@@ -48,9 +51,11 @@ def detect() -> Devices:
 
 
 def visible(wanted: str | None, uuids: list[str]) -> list[int]:
-    """Indices of the GPUs that CUDA_VISIBLE_DEVICES leaves, as CUDA reads it: up to the first entry that is none.
+    """Indices of the visible GPUs, as CUDA reads CUDA_VISIBLE_DEVICES: up to the first entry that names no GPU.
 
-    `uuids` has an entry for every GPU of the machine, as GPU-0a1b...; an entry may be the start of one.
+    Args:
+        wanted: the variable: indices, UUIDs or beginnings of UUIDs, separated by commas; None: all GPUs are visible.
+        uuids: of every GPU of the machine in its order, as GPU-0a1b....
     """
     if wanted is None:
         return list(range(len(uuids)))

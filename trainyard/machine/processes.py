@@ -1,4 +1,4 @@
-"""What becomes of a process when the one that started it dies."""
+"""Processes that must not outlive the process that started them."""
 
 import ctypes
 import os
@@ -14,12 +14,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(number: signal.Signals) -> None:
-    """In a new process: get this signal when the one that started it dies (Linux, prctl)."""
+    """In a new process: has the kernel send this signal when the parent dies (prctl, Linux only)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
 def session(leader: int) -> list[psutil.Process]:
-    """All live processes of the session that a launcher leads, those that lost their parent included."""
+    """All live processes of the session that process `leader` leads, orphans included."""
     members = []
     for process in psutil.process_iter():
         try:
@@ -31,7 +31,10 @@ def session(leader: int) -> list[psutil.Process]:
 
 
 def follow_controller() -> None:
-    """Leaves when the controller on this host is gone: a rank without one would hold its device for ever."""
+    """In a rank: ends this process when the controller on its host is gone, so that no orphan holds a device.
+
+    A thread looks once a second. TRAINYARD_CONTROLLER names the controller as `host pid`.
+    """
     host, _, pid = os.environ.get("TRAINYARD_CONTROLLER", "").partition(" ")
     if host != socket.gethostname():
         return

@@ -1,4 +1,7 @@
-"""The signals that ask a run to save and leave, from wherever they come. Imports nothing heavy: it must be first."""
+"""The signals that ask a run to save and leave.
+
+A command imports this module before anything else, so it imports nothing heavy.
+"""
 
 import contextlib
 import re
@@ -8,10 +11,16 @@ from pathlib import Path
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Of schedulers, of Ctrl-C, and of Slurm's --signal."""
 
 
 class StopSignals:
-    """Counts signals that ask for a stop, and SIGHUP, instead of dying of them."""
+    """A context in which STOPPING and SIGHUP are counted and do not end the process.
+
+    Attributes:
+        count: signals so far.
+        name: of the last one, as SIGTERM; empty before the first.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -34,10 +43,10 @@ class StopSignals:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Processes started meanwhile leave signals that ask for a stop pending, until they call `let_through`.
+    """Processes that are started in this context leave STOPPING pending until they call `let_through`.
 
-    DeepSpeed's launcher dies of them, and leaves the ranks or gives them half a minute. It shall wait for the ranks,
-    which know how to stop; what it was sent is seen by `pending`.
+    DeepSpeed's launcher would die of them, and leave the ranks or give them half a minute. So it waits for the ranks,
+    which know how to stop; `pending` shows the signals that it was sent.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
@@ -47,11 +56,12 @@ def held_back() -> Iterator[None]:
 
 
 def let_through() -> None:
+    """Lets signals that were held back by the parent reach this process."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 def pending(pid: int) -> str | None:
-    """The name of a stop signal that was sent to a process and held back; None when there is none."""
+    """The name of a stop signal that was sent to a process and held back; None without one (Linux, /proc)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
