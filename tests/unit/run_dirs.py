@@ -15,6 +15,7 @@ from trainyard.config.schema import Config
 from trainyard.machine.devices import CPU
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.metrics import MetricsFile
+from trainyard.runs.history import Run, find
 
 STEPS = 100
 TOKENS_PER_STEP = 2048
@@ -74,3 +75,9 @@ def make_sweep(outputs: Path, name: str = "rates") -> dict[str, RunDir]:
             command = config_overrides.command("pretrain", given)
             points[point] = make_run(outputs, f"sweeps/{name}/{point}", overrides, final=final + gain, command=command)
     return points
+
+
+def the_run(outputs: Path, name: str = "default") -> Run:
+    """The run with a name."""
+    (found,) = (run for run in find(outputs) if run.short == name)
+    return found

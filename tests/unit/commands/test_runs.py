@@ -1,22 +1,21 @@
 """python -m trainyard runs: what it prints, draws and writes."""
 
-import base64
-import io
 import json
 import math
+import os
 import re
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from conftest import ROOT
 
 from trainyard import __main__ as entry
-from trainyard.runs import charts
-from trainyard.runs.history import find
+from unit.html_pages import Page, size_of
 from unit.run_dirs import RATES, make_run, make_sweep
 
 Call = Callable[..., int]
@@ -130,42 +129,6 @@ def test_best_and_its_command(call: Call, outputs: Path, capsys: Printed) -> Non
     assert "learning_rate=1e-4,hidden_size=96" in json.loads(capsys.readouterr().out)["run"]
 
 
-class Page(HTMLParser):
-    """Texts, pictures and every address of an HTML page; fails on tags that are not closed."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.texts: list[str] = []
-        self.addresses: list[str] = []
-        self.pictures: list[bytes] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-        for name, value in attrs:
-            if name in ("src", "href", "srcset", "data", "action"):
-                self.addresses.append(value or "")
-        if tag == "img":
-            self.pictures.append(base64.b64decode(str(dict(attrs)["src"]).removeprefix("data:image/png;base64,")))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
-def size_of(png: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(png)) as picture:
-        picture.load()
-        assert picture.format == "PNG"
-        assert len(set(picture.convert("L").resize((64, 64)).get_flattened_data())) > 5  # something is drawn
-        return picture.size
-
-
 def test_compare_writes_pictures_and_one_page(call: Call, outputs: Path, capsys: Printed) -> None:
     make_run(outputs, "plain")
     make_run(outputs, "slow & <i>", ["trainer.learning_rate=1e-4"], final=3.5, state="running")
@@ -198,76 +161,36 @@ def test_compare_draws_a_sweep_over_what_was_swept(call: Call, outputs: Path, tm
     assert {f"pretrain/sweeps/rates/{name}" for name in points} <= set(page.texts)
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[charts.Figure]:
-    """The figures that are turned into pictures from now on."""
-    figures: list[charts.Figure] = []
-    save = charts._png
-
-    def keep(picture: charts.Figure) -> bytes:
-        figures.append(picture)
-        return save(picture)
-
-    monkeypatch.setattr(charts, "_png", keep)
-    return figures
-
-
-def test_charts_have_labels_a_legend_and_the_best_point(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = drawn(monkeypatch)
-    make_sweep(outputs)
-    runs = find(outputs, sweep="rates")
-    assert charts.over_settings(runs, "eval_loss")
-    assert charts.curves(runs, "eval_loss")
-    over, curves = figures
-    rate, size = sorted(over.axes, key=lambda axis: axis.get_xlabel(), reverse=True)
-    assert (rate.get_xlabel(), rate.get_ylabel()) == ("trainer.learning_rate", "eval_loss")
-    assert (rate.get_xscale(), size.get_xscale()) == (
-        "linear",
-        "linear",
-    )  # 1e-2 has no loss, the rest is a factor of 10
-    assert [text.get_text() for text in rate.get_xticklabels()] == ["0.0001", "0.0003", "0.001"]
-    assert [text.get_text() for axis in over.axes for text in axis.texts] == ["best 2.8067"] * 2
-    assert "2 of 8 runs have none" in over.get_suptitle()
-    assert all(axis.get_legend() for axis in over.axes)
-    steps, tokens = curves.axes
-    assert (steps.get_xlabel(), tokens.get_xlabel(), steps.get_ylabel()) == ("optimizer step", "tokens", "loss")
-    (legend,) = curves.legends
-    assert {text.get_text() for text in legend.get_texts()} == {run.short for run in runs}
-    star = next(line for line in tokens.lines if line.get_marker() == "*")
-    assert list(star.get_xdata()) == [100 * 2048]
-    looks = {(line.get_color(), line.get_linestyle()) for line in steps.lines if line.get_linewidth() > 1}
-    assert len(looks) >= len(runs)  # no two alike
-
-
-@pytest.mark.parametrize(
-    ("rates", "scale"), [(("1e-4", "3e-3"), "linear"), (("1e-4", "4e-3"), "log"), (("0", "4"), "linear")]
-)
-def test_wide_ranges_are_drawn_over_their_logarithm(
-    outputs: Path, monkeypatch: pytest.MonkeyPatch, rates: tuple[str, str], scale: str
-) -> None:
-    figures = drawn(monkeypatch)
-    for number, rate in enumerate(rates):
-        make_run(outputs, f"sweeps/s/{number}", [f"trainer.learning_rate={rate}"], final=3 + number)
-    assert charts.over_settings(find(outputs, sweep="s"), "eval_loss")
-    assert figures[0].axes[0].get_xscale() == scale
-
-
-def test_a_run_that_breaks_down_does_not_flatten_the_others(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = drawn(monkeypatch)
-    make_run(outputs, "good")
-    make_run(outputs, "broken", final=4000.0)
-    make_run(outputs, "empty", steps=-1)
-    assert charts.curves(find(outputs), "eval_loss")
-    assert figures[0].axes[0].get_ylim()[1] < 20
-
-
-@pytest.mark.parametrize("count", [40, 1])
-def test_any_number_of_curves_has_a_look_of_its_own(count: int) -> None:
-    looks = [charts._look(number, count) for number in range(count)]
-    assert len({(str(look["color"]), look["linestyle"]) for look in looks}) == count
-
-
 def test_nothing_measured_draws_no_panel_and_no_error(call: Call, outputs: Path, capsys: Printed) -> None:
     make_run(outputs, "sweeps/s/a", ["run.seed=1"], steps=-1)
     make_run(outputs, "sweeps/s/b", ["run.seed=2"], steps=-1)
     assert call("compare", "--sweep", "s") == 0
     assert sorted(file.name for file in (outputs / "compare" / "pretrain-s").iterdir()) == ["curves.png", "index.html"]
+
+
+def test_listing_imports_nothing_heavy(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    heavy = {"torch", "transformers", "matplotlib", "hydra", "omegaconf", "pyarrow", "numpy", "datasets", "numba"}
+    code = (
+        "import sys; from trainyard import __main__ as entry; "
+        f"sys.argv = ['trainyard', 'runs', 'list', '--outputs', {str(tmp_path)!r}]; code = entry.main(); "
+        f"print(sorted({heavy} & set(sys.modules)), code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[] 0"
+    assert "pretrain/default" in done.stdout
+
+
+def test_ctrl_c_ends_the_command_with_0(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    command = [sys.executable, "-m", "trainyard", "runs", "watch", "--outputs", str(tmp_path), "--interval", "60"]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+
+    def hear() -> None:  # where the tests run in the background, SIGINT is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env, preexec_fn=hear) as process:
+        assert process.stdout is not None
+        assert "pretrain/a  finished  step 100 of 100" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0

@@ -1,3 +1,8 @@
+"""Overrides, as they are completed, spelled and made a name."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from trainyard.config.compose import compose
 from trainyard.config.overrides import command, default_name, spelled, with_implied
 
@@ -54,3 +59,34 @@ def test_the_default_name_is_stable_and_tells_settings_apart() -> None:
     assert one != default_name(["trainer.max_steps=6", "deepspeed=zero3"])
     assert default_name(["experiment=qwen"]) == "qwen"
     assert default_name(["run.seed=1"]) != default_name(["run.seed=2"])
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"))
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner) | st.dictionaries(st.from_regex(r"[a-z_]+", fullmatch=True), inner),
+    max_leaves=8,
+)
+
+
+def without_none(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return [without_none(item) for item in value] if isinstance(value, list) else value
+
+
+@given(VALUES)
+def test_hydra_reads_what_is_spelled(value: object) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    read = OverridesParser.create().parse_override(f"key={spelled(value)}").value()
+    assert repr(_plain(read)) == repr(without_none(value))
+
+
+def _plain(value: object) -> object:
+    """Without Hydra's marks of how a text was quoted."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return getattr(value, "text", value)

@@ -1,9 +1,13 @@
 """What no file may hold is still the same setting in the next command."""
 
+import shlex
 from pathlib import Path
+
+import pytest
 
 from trainyard.checks import resume
 from trainyard.checks.resolve import resolve
+from trainyard.config import overrides as config_overrides
 from trainyard.config import saved
 from trainyard.config.compose import compose
 from trainyard.config.secrets import masked, redact
@@ -34,3 +38,24 @@ def test_an_override_is_masked_by_its_key_or_by_a_key_within_its_value() -> None
     assert masked("data.template_variables.api_key=sk-1") == "data.template_variables.api_key=***"
     assert masked("data.template_variables={api_key: sk-1}") == "data.template_variables=***"
     assert masked("tokenizer.path=token") == "tokenizer.path=token"
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("trainer.learning_rate=1e-3", "trainer.learning_rate=1e-3"),
+        ("++tracking.api_key=abc", "++tracking.api_key=***"),
+        ("+password=abc", "+password=***"),
+        ("trainer.hub_token=", "trainer.hub_token="),
+        ("model.config={a: 1, 'hub_token': abc}", "model.config=***"),
+        ("tokenizer.add_tokens=['<|q|>']", "tokenizer.add_tokens=['<|q|>']"),
+        (
+            "data.sources=[{path: 'https://host/a', format: text}]",
+            "data.sources=[{path: 'https://host/a', format: text}]",
+        ),
+        ("~experiment", "~experiment"),
+    ],
+)
+def test_secrets_of_a_command_are_masked(override: str, kept: str) -> None:
+    assert masked(override) == kept
+    assert shlex.split(config_overrides.command("sft", [override])) == ["bash", "launch/sft.sh", kept]
