@@ -21,11 +21,14 @@ from trainyard.rundir.directory import RunDir
 
 
 def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
-    """The launcher's arguments. Workers get two paths; every other override stays in the run's config.yaml."""
+    """The launcher's command line.
+
+    A rank gets the path of the run's config.yaml and, if it resumes, of a checkpoint: no override reaches a shell.
+    """
     launch = config.launch
-    worker = [STAGES[config.stage].rank_module, str(run.config)]
+    rank = [STAGES[config.stage].rank_module, str(run.config)]
     if resume is not None:
-        worker.append(str(resume))
+        rank.append(str(resume))
     script = Path(sys.executable).with_name("deepspeed")
     return [
         *([str(script)] if script.exists() else [sys.executable, "-m", "deepspeed.launcher.runner"]),
@@ -33,15 +36,15 @@ def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) 
         *_placement(config, devices, run),
         f"--master_port={launch.master_port or free_port()}",
         "--module",
-        *worker,
+        *rank,
     ]
 
 
 def _placement(config: Config, devices: Devices, run: RunDir) -> list[str]:
-    """Which of how many nodes this is, and its devices.
+    """The arguments that say which node this is and which of its devices the ranks use.
 
-    DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number, so visible ones are named. Without a hostfile it
-    would read /job/hostfile, so it gets one that is not there.
+    DeepSpeed ignores CUDA_VISIBLE_DEVICES when it is given a number of GPUs, so the visible ones are named. Without a
+    hostfile it would read /job/hostfile, so it gets an empty one.
     """
     launch = config.launch
     if launch.node_rank is not None:
@@ -70,19 +73,19 @@ def environment(config: Config, devices: Devices) -> dict[str, str]:
 
 
 def _threads(config: Config, devices: Devices) -> int:
-    """Cores are divided among the CPU ranks of a node; with GPUs the cores are left to data workers and offloading."""
+    """Threads per rank: CPU ranks share the cores; beside GPUs most cores are left to data workers and offloading."""
     cores = len(os.sched_getaffinity(0))
     return max(1, cores // (config.launch.num_devices or 1)) if not devices.on_gpu else min(8, cores)
 
 
 @dataclass
 class LocalLaunch:
-    """DeepSpeed's launcher and the ranks that it starts, in a session of their own."""
+    """DeepSpeed's launcher and the ranks that it starts, in a session of their own; see launch.Launch."""
 
     launcher: subprocess.Popen[bytes]
     failed: bool = False
+    """Always: this launch has no other nodes."""
     lost: Sequence[str] = ()
-    """Of other nodes; this launch has none."""
 
     @property
     def code(self) -> int | None:
@@ -90,7 +93,7 @@ class LocalLaunch:
         return self.launcher.poll()
 
     def own_processes(self) -> list[int]:
-        """The launcher's own processes on this node, not the ranks: the command, and what it starts to start them."""
+        """The launcher's command and the process that starts the ranks."""
         try:
             children = psutil.Process(self.launcher.pid).children()
         except psutil.NoSuchProcess:

@@ -1,49 +1,46 @@
-"""One node's part of a launch over ssh, see launchers/ssh.py. It is told by standard input what to do.
+"""One node's part of a launch over ssh: `python -m trainyard.control.launchers.node`, started by launchers/ssh.py.
 
-
-The first line is what it must know, as JSON; further ones are signs of life; the end of the input means that the
-controller is gone or wants the end.
-Secrets of the environment come this way too, and so stand in no command line.
+Standard input tells it what to do. The first line is a NodeRequest; further lines are signs of life; the end of the
+input means that the controller is gone or wants the end.
 """
 
 import contextlib
-import json
 import os
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from trainyard.machine.signals import StopSignals
 
 SILENCE_S = 60.0
-"""Seconds without a sign of life after which the controller is taken for gone."""
+"""Seconds without a sign of life after which the controller counts as gone."""
 
 
 def main(stop: StopSignals) -> int:
     """Starts this node's ranks and stays with them; 0 when they have ended in order, else 1."""
     from trainyard.config import saved
     from trainyard.control.attempt import Attempt
+    from trainyard.control.launchers.node_request import NodeRequest
     from trainyard.machine.devices import detect
     from trainyard.rundir.directory import RunDir
 
-    request: dict[str, Any] = json.loads(sys.stdin.readline())
-    os.environ.update(request["environment"])
-    os.chdir(request["directory"])
-    run_dir = RunDir(Path(request["run"]))
+    request = NodeRequest.parse(sys.stdin.readline())
+    os.environ.update(request.environment)
+    os.chdir(request.directory)
+    run_dir = RunDir(Path(request.run))
     config = saved.load(run_dir.config)
     config.launch.hostfile = None
-    for name in ("node_rank", "master_addr", "master_port"):
-        setattr(config.launch, name, request[name])
-    checkpoint = Path(request["checkpoint"]) if request["checkpoint"] else None
+    config.launch.node_rank = request.node_rank
+    config.launch.master_addr, config.launch.master_port = request.master_addr, request.master_port
+    checkpoint = Path(request.checkpoint) if request.checkpoint else None
     attempt = Attempt(config, detect(), run_dir, checkpoint, stop, _say, leads=False)
     attempt.follow(lambda progress: None, over=Controller().is_gone)
     return 1 if attempt.code else 0
 
 
 class Controller:
-    """What the standard input tells of the controller: it speaks every few seconds, and the input ends with it."""
+    """The controller at the other end of standard input: it speaks every few seconds, and the input ends with it."""
 
     def __init__(self) -> None:
         self._heard = time.monotonic()

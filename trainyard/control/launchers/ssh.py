@@ -1,12 +1,12 @@
 """A launch on the nodes of a hostfile: on each, over ssh, launchers/node.py starts DeepSpeed's launcher and follows it.
 
-DeepSpeed's own way to several nodes, pdsh, hands environment and paths to a remote shell as they are, and the ranks
-live on when the connection is lost. Here the command line over ssh is the same for every run; all else goes through
-ssh's standard input, whose end or silence tells the node that the controller is gone.
+DeepSpeed's own way to several nodes, pdsh, hands environment and paths to a remote shell unquoted, and the ranks live
+on when the connection is lost. Here the command line over ssh is the same for every run. All else goes through ssh's
+standard input, whose end or silence tells the node that the controller is gone.
 """
 
 import contextlib
-import json
+import dataclasses
 import os
 import re
 import shlex
@@ -20,27 +20,23 @@ from pathlib import Path
 from trainyard import ROOT
 from trainyard.config.schema import Config
 from trainyard.control.launchers import hostfile
+from trainyard.control.launchers.node_request import NodeRequest
 from trainyard.machine import ports, signals
 from trainyard.rundir.directory import RunDir
 
 SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30")
 
-
 ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 """A node that does not answer for a minute is gone."""
 
-
 GONE = 255
-"""The exit code of ssh when there is no connection, or what it ran was killed."""
-
+"""The exit code of ssh when there is no connection, or when the remote command was killed."""
 
 END_S = 5.0
 """Seconds in which the nodes end what is left of the ranks, before the connections are cut."""
 
-
 BEAT_S = 10.0
 """Seconds between two signs of life for the nodes, see node.SILENCE_S."""
-
 
 OF_ONE_MACHINE = re.compile(
     r"(SSH|SLURM|DBUS)_.*|XDG_(RUNTIME_DIR|SESSION_.*|SEAT.*|VTNR|CURRENT_DESKTOP)|CUDA_VISIBLE_DEVICES|HOME|HOST(NAME)?|"
@@ -51,7 +47,7 @@ OF_ONE_MACHINE = re.compile(
 
 @dataclass
 class SshLaunch:
-    """The connections to the nodes, in the order of their ranks; see launcher.Launch."""
+    """The connections to the nodes, by host in the order of the node ranks; see launch.Launch."""
 
     nodes: dict[str, subprocess.Popen[bytes]]
 
@@ -72,19 +68,19 @@ class SshLaunch:
         return [host for host, ssh in self.nodes.items() if ssh.poll() == GONE]
 
     def own_processes(self) -> list[int]:
-        """The connections: a signal to one of them is meant for the run."""
+        """The connections: a stop signal that was sent to one is meant for the run."""
         return [ssh.pid for ssh in self.nodes.values()]
 
     def beat(self) -> None:
-        """Gives signs of life to the nodes, until all connections have ended."""
+        """Sends signs of life to the nodes until all connections have ended."""
         while self.code is None:
             for ssh in self.nodes.values():
-                with contextlib.suppress(OSError, ValueError):  # this one has ended, or its input is closed
+                with contextlib.suppress(OSError, ValueError):  # the connection has ended, or its input is closed
                     _send(ssh, b"\n")
             time.sleep(BEAT_S)
 
     def end(self) -> None:
-        """Has each node end its ranks, and waits for it, but not for a node that does not answer."""
+        """Has each node end its ranks and waits END_S for that; then the connections are cut."""
         for ssh in self.nodes.values():
             with contextlib.suppress(OSError):
                 assert ssh.stdin is not None
@@ -99,17 +95,18 @@ class SshLaunch:
 
 
 def start(config: Config, run: RunDir, resume: Path | None) -> SshLaunch:
-    """Starts the ranks on all nodes. What the nodes and ssh say goes to the launcher's log."""
+    """Starts the ranks on all nodes. The output of ssh and of the nodes goes to the launcher's log."""
     hosts = list(hostfile.read_hostfile(config.launch.hostfile))
     command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.quote(sys.executable)} -m trainyard.control.launchers.node"
-    request = {
-        "environment": shared_environment(),
-        "directory": str(Path.cwd()),
-        "run": str(run.path),
-        "checkpoint": str(resume) if resume else None,
-        "master_addr": config.launch.master_addr or hosts[0].rpartition("@")[2],
-        "master_port": config.launch.master_port or ports.free_port(),
-    }
+    request = NodeRequest(
+        environment=shared_environment(),
+        directory=str(Path.cwd()),
+        run=str(run.path),
+        checkpoint=str(resume) if resume else None,
+        master_addr=config.launch.master_addr or hosts[0].rpartition("@")[2],
+        master_port=config.launch.master_port or ports.free_port(),
+        node_rank=0,
+    )
     launch = SshLaunch({})
     with run.launcher_log.open("wb") as log, signals.held_back():
         for rank, host in enumerate(hosts):
@@ -118,8 +115,8 @@ def start(config: Config, run: RunDir, resume: Path | None) -> SshLaunch:
                 stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
             launch.nodes[host] = ssh
-            with contextlib.suppress(OSError):  # it has ended already, and its exit code tells
-                _send(ssh, json.dumps(request | {"node_rank": rank}).encode() + b"\n")
+            with contextlib.suppress(OSError):  # the connection has ended already, and its exit code tells why
+                _send(ssh, dataclasses.replace(request, node_rank=rank).line())
     threading.Thread(target=launch.beat, daemon=True, name="signs-of-life").start()
     return launch
 
@@ -131,5 +128,5 @@ def _send(ssh: subprocess.Popen[bytes], line: bytes) -> None:
 
 
 def shared_environment() -> dict[str, str]:
-    """The controller's environment without what belongs to its machine or its login there."""
+    """The controller's environment without the variables of its machine and of its login there."""
     return {name: value for name, value in os.environ.items() if not OF_ONE_MACHINE.fullmatch(name)}

@@ -2,11 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.checks import request
 from trainyard.checks.resolve import resolve
 from trainyard.config.compose import compose
-from trainyard.control.launchers import hostfile as launchers_hostfile
-from trainyard.control.launchers import local, ssh
+from trainyard.control.launchers import local
 from trainyard.machine.devices import CPU, Devices
 from trainyard.rundir.directory import RunDir
 
@@ -33,19 +31,6 @@ def test_visible_gpus_are_named_because_deepspeed_would_count_from_zero(tmp_path
     assert not any(argument.startswith("--num_gpus") for argument in arguments)
 
 
-def test_a_hostfile_gives_nodes_and_ranks(tmp_path: Path) -> None:
-    hostfile = tmp_path / "hosts"
-    hostfile.write_text("# the yard\nnode-a slots=4\nnode-b slots=4  # spare\n")
-    hosts = launchers_hostfile.read_hostfile(str(hostfile))
-    assert hosts == {"node-a": 4, "node-b": 4}
-    config = compose("pretrain", [f"launch.hostfile={hostfile}"])
-    resolve(config, [], CPU, hosts)
-    assert (config.launch.num_nodes, config.launch.num_devices) == (2, 4)
-    assert config.trainer.gradient_accumulation_steps == 1
-    hostfile.write_text("node-a four slots\n")
-    assert launchers_hostfile.read_hostfile(str(hostfile)) == {}
-
-
 def test_threads_are_shared_among_cpu_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
@@ -55,22 +40,3 @@ def test_threads_are_shared_among_cpu_ranks(monkeypatch: pytest.MonkeyPatch) -> 
     assert env["DS_ACCELERATOR"] == "cpu"
     gpu = Devices(kind="cuda", count=2, name="H200", bf16=True)
     assert "DS_ACCELERATOR" not in local.environment(config, gpu)
-
-
-def test_other_nodes_get_the_environment_but_for_what_belongs_to_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = {"HOME": "/home/here", "SSH_AUTH_SOCK": "/tmp/agent", "SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "3"}
-    shared = {"SWANLAB_API_KEY": "key", "NCCL_SOCKET_IFNAME": "ib0", "PATH": "/venv/bin", "HOME_OF_DATA": "/data"}
-    for name, value in (own | shared).items():
-        monkeypatch.setenv(name, value)
-    environment = ssh.shared_environment()
-    assert shared.items() <= environment.items()
-    assert not own.keys() & environment.keys()
-
-
-def test_a_hostfile_needs_ssh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    hostfile = tmp_path / "hosts"
-    hostfile.write_text("node-a slots=2\n")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    config = compose("pretrain", [f"launch.hostfile={hostfile}", f"paths.outputs={tmp_path}"])
-    resolve(config, [], CPU, {"node-a": 2})
-    assert any("there is no ssh" in problem for problem in request.problems(config, CPU, RunDir(tmp_path / "run")))
