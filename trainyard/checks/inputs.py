@@ -1,4 +1,4 @@
-"""What can be known to be wrong with the sources, the model and the tokenizer, before and after the preparation."""
+"""The checks of the sources, the model and the tokenizer, before the preparation and after it."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -15,10 +15,11 @@ from trainyard.data.tokenization import tokenizer as tokenizer_files
 from trainyard.files import read_json
 
 KNOWN = (*files.FORMATS, *formats.SOURCES)
+"""Formats that this version reads. An unknown format is reported among the choices."""
 
 
 def source_problems(config: Config) -> Iterator[str]:
-    """Which sources are not there or cannot be read."""
+    """A message for each source that is missing or cannot be read. The hub is not asked."""
     if not config.data.sources:
         yield "data.sources=[]: name at least one, as data.sources=[{path: corpus.jsonl, format: jsonl}]"
     for source in config.data.sources:
@@ -30,7 +31,10 @@ def source_problems(config: Config) -> Iterator[str]:
 
 
 def model_problems(config: Config) -> Iterator[str]:
-    """What is wrong with the model; asked again after the preparation, which downloads the config of a hub id."""
+    """Mistakes about the model and the tokenizer, as far as their files are on this machine.
+
+    They are asked for again after the preparation, which downloads the config of a hub id.
+    """
     model, tokenizer = config.model, config.tokenizer
     yield from _local_path("model.path", model.path, "config.json")
     yield from _local_path("tokenizer.path", tokenizer.path, "tokenizer_config.json")
@@ -76,7 +80,7 @@ def _local_path(name: str, path: str | None, wanted: str) -> Iterator[str]:
 
 
 def _read_config(path: str | None) -> dict[str, Any]:
-    """The config.json of a model on this machine, downloaded ones included; empty when there is none yet."""
+    """The config.json of a local or downloaded model; empty when it is not on this machine yet."""
     directory = tokenizer_files.local_directory(path, "config.json") if path else None
     return read_json(directory / "config.json") if directory else {}
 
@@ -88,7 +92,7 @@ def _is_known_type(model_type: str) -> bool:
 
 
 def prepared_problems(config: Config) -> Iterator[str]:
-    """What shows once the data is prepared: the config of a model from the hub, the size of the corpus, the ids."""
+    """Mistakes that show once the data is prepared: a corpus without a sequence, ids without embeddings, and so on."""
     yield from model_problems(config)
     store = TokenStore(Path(str(config.data.prepared)))
     made = plans.open_plans(store, config.data, config.run.seed)

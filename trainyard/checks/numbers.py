@@ -1,4 +1,4 @@
-"""Numbers, and what is near to one, outside of their range: a part of trainyard.checks.request."""
+"""The checks of single settings of which the value has a range or a form: numbers, shares, columns, tokens."""
 
 import math
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from trainyard.data.tokenization import added_tokens
 
 
 def number_problems(config: Config) -> Iterator[str]:
+    """A message for each setting outside its range."""
     yield from _at_least_one(config)
     if not 0 <= config.tracking.samples <= 1000:
         yield f"tracking.samples={config.tracking.samples}: must be from 0 to 1000"

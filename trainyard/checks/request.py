@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before anything is started. Each check returns messages, all are reported.
+"""Every mistake that can be known before anything is started. Each check yields messages, and all are reported.
 
 A message has the value, the rule and the fix. Nothing here writes, imports torch or asks the network.
 """
@@ -22,14 +22,18 @@ from trainyard.machine.devices import Devices
 from trainyard.rundir.directory import RunDir, unfit
 
 DOCUMENTS = ("line", "paragraph", "file")
-
+"""Legal values of data.sources[].document."""
 
 METRICS = ("loss", "eval_loss", "perplexity", "eval_perplexity")
-"""What trainer.metric_for_best_model can be; the smaller the better."""
+"""Legal values of trainer.metric_for_best_model: losses, the smaller the better."""
 
 
 def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> list[str]:
-    """Every mistake in a resolved config (see resolve.resolve), for `devices` and the run directory."""
+    """Every mistake in a resolved config, given this machine's devices and the run directory.
+
+    Args:
+        hosts: number of nodes in the hostfile; it counts only where launch.hostfile is set.
+    """
     found: list[str] = []
     for check in (choice_and_number_problems, source_problems, model_problems, _batch, _evaluation):
         found.extend(check(config))
@@ -41,7 +45,7 @@ def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> l
 
 
 def choice_and_number_problems(config: Config) -> Iterator[str]:
-    """Values outside their range, and names that are none of the choices."""
+    """Numbers outside their range, and names that are not among the choices of their setting."""
     yield from number_problems(config)
     yield from _choices(config)
 
@@ -94,7 +98,7 @@ def _batch(config: Config) -> Iterator[str]:
 
 
 def _divisors(total: int, unit: int) -> str:
-    """Of the units in a total; none when it is no whole number of them."""
+    """The counts, up to 512, that divide total / unit, as text; empty when unit does not divide the total."""
     if total % unit:
         return ""
     share = total // unit

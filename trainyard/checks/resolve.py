@@ -1,4 +1,4 @@
-"""What follows from other settings and from the machine, filled in before the checks."""
+"""Fills in, before the checks, the settings that follow from others and from the machine."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from trainyard.machine.devices import Devices
 
 
 def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: dict[str, int]) -> None:
-    """Fills in, in place, everything that is left to be derived. `hosts`: those of the hostfile, with their slots."""
+    """Fills in every setting that is derived, in place. `hosts`: slots by host, as the hostfile has them."""
     trainer, launch = config.trainer, config.launch
     config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
     config.run.name = config.run.name or default_name(overrides)
@@ -47,9 +47,9 @@ def default_model(config: Config) -> ModelConfig:
 
 
 def chat_template(name: str | None) -> str | None:
-    """The Jinja source behind data.chat_template: a file, or the name of one in trainyard/data/chat_templates.
+    """The Jinja source behind data.chat_template: a file's, or that of a template of ours by its name.
 
-    What is neither is taken for the source itself, which is what a resolved config holds.
+    Any other text is returned unchanged: a resolved config holds the source itself, and a wrong name is refused later.
     """
     if name is None or "{" in name:
         return name
@@ -59,7 +59,7 @@ def chat_template(name: str | None) -> str | None:
 
 
 def micro_batch(global_batch: int | None, ranks: int, most: int = 8) -> int:
-    """The largest micro batch up to `most` that divides a rank's share of the global batch; 1 if there is no share."""
+    """The largest micro batch up to `most` that divides a rank's share of the global batch; 1 if the ranks do not."""
     if global_batch is None or ranks < 1 or global_batch < 1 or global_batch % ranks:
         return 1
     return max(size for size in range(1, most + 1) if (global_batch // ranks) % size == 0)

@@ -1,4 +1,4 @@
-"""From where a run goes on, and whether it may: its newest whole checkpoint, under the settings it was begun with."""
+"""Where a run goes on from, and whether it may: from its newest complete checkpoint, under its first settings."""
 
 import difflib
 from collections.abc import Iterator
@@ -36,8 +36,7 @@ EXACT = (
     "trainer.fp16",
     "trainer.tf32",
 )
-"""Settings, by the start of their names, that a resumed run must keep to be the run that it was."""
-
+"""Starts of the names of settings that a resumed run must keep, for they change what it learns."""
 
 NOT_EXACT = (
     "data.prepared",
@@ -46,14 +45,13 @@ NOT_EXACT = (
     "trainer.bf16_full_eval",
     "trainer.fp16_full_eval",
 )
-"""Settings under EXACT that change nothing that is learned; which bytes were prepared is compared by themselves."""
-
+"""Settings under EXACT that do not change what is learned. `changed_data` compares the prepared bytes themselves."""
 
 OTHERWISE = "Resume as it was, take another run.name, or start over with run.resume=never"
 
 
 class Change(NamedTuple):
-    """A setting under EXACT that is not what it was."""
+    """A setting under EXACT that differs from the run's last command."""
 
     name: str
     old: Any
@@ -61,6 +59,7 @@ class Change(NamedTuple):
 
     @property
     def problem(self) -> str:
+        """The message for a change that is not allowed."""
         change = f"{self.name}: the run has {self.old}, this command {self.new}"
         return f"{change}. Resume with the old value, {_or_else(self.name)}"
 
@@ -70,7 +69,7 @@ def _or_else(name: str) -> str:
 
 
 def is_finished(config: Config, run: RunDir) -> bool:
-    """Has this very run ended? A finished run with a longer schedule goes on."""
+    """Has this run finished under the same schedule? With another length it goes on."""
     if config.run.resume != "auto" or run.read_status().get("state") != "finished" or not run.model.is_dir():
         return False
     before = load(run.config).trainer
@@ -78,14 +77,20 @@ def is_finished(config: Config, run: RunDir) -> bool:
 
 
 def begun_from(config: Config, run: RunDir) -> Path | None:
-    """The checkpoint directory named by run.resume, as long as the run has no whole checkpoint of its own."""
+    """The checkpoint that run.resume names. None without one, and once the run has a complete checkpoint of its own."""
     if config.run.resume in ("auto", "never") or directory.newest_whole(run.checkpoints) is not None:
         return None
     return Path(config.run.resume).expanduser().absolute()
 
 
 def problems(config: Config, run: RunDir) -> list[str]:
-    """Why this command cannot go on with what lies in the run directory; empty when it can, or has nothing to."""
+    """Every reason why this command cannot go on from the checkpoint that it would take.
+
+    Empty when it can, and when it starts from the beginning.
+
+    Raises:
+        ConfigError: the run's config.yaml is of another version; see saved.load.
+    """
     named = begun_from(config, run)
     if named is not None:
         reason = "" if directory.step_of(named) is not None else "its name is not checkpoint-<step>"
@@ -100,26 +105,26 @@ def problems(config: Config, run: RunDir) -> list[str]:
 
 
 def drift(before: Config, now: Config) -> list[str]:
-    """One message for every setting that differs and may not, old and new."""
+    """A message for each setting that differs and is not in run.allow_changes, with its old value and its new."""
     return [change.problem for change in changes(before, now) if not is_allowed(change.name, now)]
 
 
 def allowed(config: Config, run: RunDir) -> list[Change]:
-    """What differs from the run's last command, and may."""
+    """The settings that differ from the run's last command. Each is in run.allow_changes, or `problems` has told."""
     return changes(load(run.config), config) if run.config.is_file() else []
 
 
 def changes(before: Config, now: Config) -> list[Change]:
     """Every setting under EXACT that differs."""
-    old, new = (flat(redact(asdict(config))) for config in (before, now))  # a secret is not written down
-    derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # written down once it was made
+    old, new = (flat(redact(asdict(config))) for config in (before, now))  # the file has secrets masked
+    derived = now.tokenizer.path is None or now.tokenizer.add_tokens  # the file has the path of the one that was made
     passed_over = [*NOT_EXACT, "tokenizer.path" if derived else ""]
     names = [name for name in {**old, **new} if name.startswith(EXACT) and name not in passed_over]
     return [Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
 
 
 def is_allowed(name: str, config: Config) -> bool:
-    """Is a setting, or the section it lies in, in run.allow_changes?"""
+    """Does run.allow_changes name a setting, its section, or the entry of EXACT that covers it?"""
     return any(
         name == given or name.startswith(f"{given}.") or (given in EXACT and name.startswith(given))
         for given in config.run.allow_changes
@@ -127,7 +132,7 @@ def is_allowed(name: str, config: Config) -> bool:
 
 
 def unknown_names(config: Config) -> Iterator[str]:
-    """One message for every name in run.allow_changes that is no setting."""
+    """A message for each name in run.allow_changes that is not a setting."""
     settings = list(flat(asdict(config)))
     sections = {name.rpartition(".")[0] for name in settings}
     known = [*settings, *sorted(sections - {""}), *EXACT]
@@ -139,7 +144,7 @@ def unknown_names(config: Config) -> Iterator[str]:
 
 
 def changed_data(config: Config, run: RunDir) -> list[str]:
-    """After the preparation: is it another text, or another tokenizer, behind the same settings?"""
+    """After the preparation: a message if the same settings now lead to another text or another tokenizer."""
     before = load(run.config) if run.config.is_file() else None
     if before is None or before.data.prepared is None or before.tokenizer.path is None:
         return []
@@ -156,7 +161,10 @@ def changed_data(config: Config, run: RunDir) -> list[str]:
 
 
 def keep_global_batch(config: Config, run: RunDir) -> None:
-    """A batch that was given per rank stays the run's on any number of ranks: what is accumulated follows."""
+    """Gives a resumed run its global batch again if the command has only the batch per rank, in place.
+
+    On another number of ranks the gradient accumulation follows, and the micro batch stays as it was given.
+    """
     goes_on = directory.newest_whole(run.checkpoints) is not None and run.config.is_file()
     if config.run.resume == "never" or not goes_on or is_allowed("trainer.global_batch_size", config):
         return
@@ -167,12 +175,12 @@ def keep_global_batch(config: Config, run: RunDir) -> None:
 
 
 def fits(config: Config, manifest: Manifest) -> bool:
-    """Can this command's ranks load a checkpoint as it is?"""
+    """Can this command's ranks load a checkpoint without a conversion?"""
     return manifest.fits(layout_of(config), config.launch.ranks)
 
 
 def inconvertible(config: Config, found: Path) -> list[str]:
-    """Why a checkpoint that does not fit cannot be made to."""
+    """Every reason why a checkpoint cannot be converted for this command's ranks; empty when it can, or fits."""
     manifest, now = Manifest.read(found), layout_of(config)
     if manifest is None or manifest.layout is None or fits(config, manifest):
         return []
@@ -190,5 +198,5 @@ def inconvertible(config: Config, found: Path) -> list[str]:
 
 
 def described(config: Config) -> str:
-    """`1 rank under DDP`."""
+    """This command's ranks in words: `1 rank under DDP`."""
     return ranks_under(config.launch.ranks, layout_of(config).stage)
