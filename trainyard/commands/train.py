@@ -44,7 +44,7 @@ def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
         points = Sweep(stage, request, devices, stop)
     except ConfigError as error:
         return refuse(error.problems)
-    return points.run(lambda config, overrides: check(config, overrides, devices)[1])
+    return points.run()
 
 
 def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:

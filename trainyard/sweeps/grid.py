@@ -1,4 +1,4 @@
-"""The points of a sweep: every combination of the values given to settings by the command line or by conf/sweep/."""
+"""A sweep's request, read from the command line and conf/sweep/, and its points: every combination of the values."""
 
 import itertools
 import re
@@ -16,46 +16,47 @@ from trainyard.errors import ConfigError
 from trainyard.rundir.directory import unfit
 
 LONGEST_NAME = 120
-
+"""Characters of a point's name before it is cut and a digest follows."""
 
 OWN = ("sweep", "run.name", "run.sweep", "launch.devices_per_job")
-"""Settings of the sweep itself, by the start of their names: points get none of them."""
-
+"""Starts of the names of settings that belong to the sweep itself and are not passed to its points."""
 
 COMMON = ("launch.num_devices", "paths")
-"""Settings, by the start of their names, by which the sweep divides the machine and finds its points."""
+"""Starts of the names of settings that are the same for all points, for the sweep divides the machine by them."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep.
-
-    Attributes:
-        name: of its directory, as `learning_rate=1e-4,hidden_size=128`.
-        settings: what it has of that which is swept.
-        overrides: the whole command line, its name and its sweep aside.
-    """
+    """One run of a sweep."""
 
     name: str
+    """Names its directory, as `learning_rate=1e-4,hidden_size=128`."""
     settings: dict[str, str]
+    """Its value of each swept setting, as an override spells it."""
     overrides: tuple[str, ...]
+    """Its whole command line, without the names of the run and of the sweep."""
 
 
 class SweepRequest(NamedTuple):
-    """A sweep as it was asked for."""
+    """A sweep as the command asks for it."""
 
     config: Config
-    """What is the same for every point."""
+    """The config of the overrides that all points share, with the settings of the sweep itself."""
     name: str
+    """Names the sweep's directory."""
     same: list[str]
+    """Overrides for every point."""
     swept: dict[str, Axis]
+    """The axes, by setting."""
 
 
 def read(stage: str, arguments: Sequence[str]) -> SweepRequest:
-    """What is swept, by the command line and by what sweep=<file> names.
+    """Reads what is swept: by the command line, and by the file of conf/sweep/ that `sweep=<name>` chooses.
+
+    The command line wins where both decide a setting.
 
     Raises:
-        ConfigError: with everything that is wrong with the command line, or because nothing is swept.
+        ConfigError: with every mistake of the command line, or because nothing is swept.
     """
     given, swept = axes(stage, arguments)
     config = compose(stage, given)
@@ -84,19 +85,19 @@ def read(stage: str, arguments: Sequence[str]) -> SweepRequest:
 
 
 def _sweep_name(given: Sequence[str], swept: Sequence[str]) -> str:
-    """After its file in conf/sweep/, if it has one, then as a run would be named; `swept` as it was written."""
+    """`<file in conf/sweep/>-<name of a run with these overrides>`; `swept` are the axes as they were written."""
     chosen = [item.partition("=")[2] for item in given if item.startswith("sweep=")]
     shaping = [item for item in given if not key_of(item).startswith("sweep")]
     return "-".join([*chosen, default_name([*shaping, f"swept={' '.join(sorted(swept))}"])])
 
 
 class Grid:
-    """Every combination, the last setting changing fastest."""
+    """Every combination of the values; the last setting changes fastest."""
 
     def __init__(self, request: SweepRequest):
         """
         Raises:
-            ConfigError: a setting is swept over an interval, which has no end of values.
+            ConfigError: a setting is swept over an interval, which has infinitely many values.
         """
         endless = [key for key, axis in request.swept.items() if isinstance(axis, Interval)]
         if endless:
@@ -107,33 +108,35 @@ class Grid:
             point(request, dict(zip(request.swept, combination, strict=True)))
             for combination in itertools.product(*values)
         )
-        self.points = list({each.name: each for each in found}.values())  # a value that is given twice is one
+        self.points = list({each.name: each for each in found}.values())  # a value given twice makes one point
         self._todo = list(self.points)
 
     def examples(self) -> list[Point]:
-        """Points to be checked before the first is started."""
+        """The points to check before the first one is started: all."""
         return self.points
 
     def begin(self, wanted: Callable[[Point], bool]) -> None:
-        """Leaves out what is not wanted."""
+        """Keeps only the points that are wanted."""
         self._todo = [point for point in self.points if wanted(point)]
 
     def left(self) -> int:
-        """Points that are still to come."""
+        """Number of points that are still to be started."""
         return len(self._todo)
 
     def next(self) -> Point | None:
-        """Another point to run; None when there is none."""
+        """The next point to start; None after the last."""
         return self._todo.pop(0) if self._todo else None
 
     def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None:
-        """How a point has ended makes no difference."""
+        """Takes the end of a point. It makes no difference to a grid."""
 
     def falls_behind(self, point: Point, curve: dict[int, float]) -> bool:
+        """A grid gives up no point."""
         return False
 
 
 def point(request: SweepRequest, settings: Mapping[str, str]) -> Point:
+    """The point with these values of the swept settings. A key may have Hydra's `++` before it."""
     swept = {key_of(key) for key in settings}
     same = [item for item in request.same if key_of(item) not in swept]
     overrides = [*same, *(f"{key}={value}" for key, value in settings.items())]
@@ -141,7 +144,10 @@ def point(request: SweepRequest, settings: Mapping[str, str]) -> Point:
 
 
 def _name(settings: Mapping[str, str]) -> str:
-    """`learning_rate=1e-4,hidden_size=128`, as short as it tells the settings apart; fit for a file's name."""
+    """`learning_rate=1e-4,hidden_size=128`: the last part of each key, or all of it where two end alike.
+
+    Characters that file names should not have become `-`. A digest follows where the name was changed or cut.
+    """
     keys = [key_of(key) for key in settings]
     leaves = [key.rpartition(".")[2] for key in keys]
     short = [leaf if leaves.count(leaf) == 1 else key for key, leaf in zip(keys, leaves, strict=True)]

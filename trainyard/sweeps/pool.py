@@ -1,4 +1,4 @@
-"""Runs side by side, each a command of its own on its share of the machine's devices."""
+"""The commands of several points side by side, each on its share of the machine's devices and cores."""
 
 import os
 import signal
@@ -17,17 +17,20 @@ from trainyard.sweeps.grid import Point
 
 @dataclass(frozen=True)
 class Slot:
-    """What one run may use: GPUs by their indices, or else cores."""
+    """The share of the machine that one run may use."""
 
     devices: int
+    """Number of ranks."""
     gpus: tuple[int, ...]
+    """Indices of GPUs; empty on a CPU."""
     cores: tuple[int, ...]
+    """Numbers of CPU cores."""
 
 
 def slots(devices: Devices, total: int, per_job: int | None) -> list[Slot]:
-    """Divides `total` devices among runs of `per_job` each; None: one run has them all.
+    """Divides `total` devices into slots of `per_job` each; None gives one slot with all.
 
-    The cores are divided too, but not below one for each rank: more ranks than cores share all of them.
+    The CPU cores are divided too. If that left a slot with fewer cores than ranks, all slots share all cores.
     """
     each = per_job or total
     count = max(1, total // each)
@@ -43,27 +46,30 @@ def slots(devices: Devices, total: int, per_job: int | None) -> list[Slot]:
 
 @dataclass
 class Pool:
-    """Starts the commands of points, each in a free slot, and tells which have ended."""
+    """Starts the command of a point in a free slot, and tells which commands have ended."""
 
     stage: str
     sweep: str
     slots: list[Slot]
     logs: Path
+    """Directory with a log per point: the output of its command."""
     running: dict[int, tuple[Point, "subprocess.Popen[bytes]"]] = field(default_factory=dict)
-    """By the slot's number."""
+    """Points with their processes, by the number of their slot."""
 
     @property
     def is_full(self) -> bool:
+        """Is a point running in every slot?"""
         return len(self.running) == len(self.slots)
 
     def start(self, point: Point) -> None:
+        """Starts a point in the first free slot. Its command gets SIGTERM should this process die."""
         number = next(number for number in range(len(self.slots)) if number not in self.running)
         slot = self.slots[number]
         env = dict(os.environ)
         if slot.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, slot.gpus))
 
-        def settle() -> None:  # in the child: its cores, and a stop signal should this process die
+        def settle() -> None:  # runs in the child, before the command
             os.sched_setaffinity(0, slot.cores)
             end_with_parent(signal.SIGTERM)
 
@@ -82,15 +88,20 @@ class Pool:
                 yield point, process.returncode
 
     def send(self, number: signal.Signals, only: Sequence[str] | None = None) -> None:
-        """Passes a signal on to the points' controllers, or to those of some names alone."""
+        """Sends a signal to the commands of all running points, or of those that `only` names."""
         for point, process in self.running.values():
             if only is None or point.name in only:
                 process.send_signal(number)
 
 
 def command(stage: str, sweep: str, point: Point, devices: int | None = None) -> list[str]:
-    """The command of a point; also what a user may give to run it by itself."""
+    """The command of a point, on `devices` ranks; None leaves their number to the point's own overrides."""
+    return [sys.executable, "-m", STAGES[stage].module, *overrides(sweep, point, devices)]
+
+
+def overrides(sweep: str, point: Point, devices: int | None = None) -> list[str]:
+    """The overrides of a point's command, the names of its sweep and its run included."""
     own = [f"run.sweep={spelled(sweep)}", f"run.name={spelled(point.name)}"]
     placed = [f"launch.num_devices={devices}"] if devices else []
     rest = [item for item in point.overrides if not (devices and item.startswith("launch.num_devices="))]
-    return [sys.executable, "-m", STAGES[stage].module, *rest, *placed, *own]
+    return [*rest, *placed, *own]

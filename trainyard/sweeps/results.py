@@ -1,8 +1,9 @@
-"""What comes of the points of a sweep: results.json and results.csv, kept true while it goes on."""
+"""What has come of the points of a sweep: results.json and results.csv, kept true while the sweep goes on."""
 
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +13,83 @@ from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
 from trainyard.sweeps.grid import Point
 
-Row = dict[str, Any]
-
-
 ENDED = ("finished", "failed", "pruned")
-"""States of points that the same command leaves alone."""
+"""States of points that the same command does not start again."""
 
 
-_COPIED = ("exit_code", "step", "max_steps", "tokens_seen", "seconds")
-"""From a run's status.json to its row."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A point in the table of results."""
+
+    point: str
+    """Its name."""
+    settings: dict[str, str]
+    """Its value of each swept setting; in the files a column each."""
+    state: str
+    """pending, running, dead, preempted, finished, failed or pruned."""
+    metric: float | None = None
+    """The sweep's metric at the end of the run, or as far as it is."""
+    best: float | None = None
+    """The best value of the metric."""
+    exit_code: int | None = None
+    """This and the next four as in the run's status.json."""
+    step: int | None = None
+    max_steps: int | None = None
+    tokens_seen: int | None = None
+    seconds: float | None = None
+    run: str | None = None
+    """The run directory."""
+    curve: dict[int, float] = field(default_factory=dict)
+    """The metric by step. It is not written down."""
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Row":
+        """The row that `to_json` has written."""
+        own = {each.name for each in fields(cls)} - {"settings", "curve"}
+        settings = {key: item for key, item in value.items() if key not in own}
+        return cls(settings=settings, **{key: item for key, item in value.items() if key in own})
+
+    def to_json(self) -> dict[str, Any]:
+        """As results.json has it, and results.csv has its columns."""
+        own = asdict(self)
+        del own["settings"], own["curve"]
+        return {"point": own.pop("point"), **self.settings, **own}
 
 
-def _version(file: Path) -> tuple[int, int] | None:
-    """Changes whenever a file does; None: it is not there."""
-    try:
-        facts = file.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size
+COPIED = ("exit_code", "step", "max_steps", "tokens_seen", "seconds")
+"""Fields of a row that are those of the run's status.json."""
 
 
 class Results:
-    """Reads the directories of the points, and knows from this command or an earlier one what they cannot tell."""
+    """The state of every point: from its directory, or from this and earlier commands where it cannot tell."""
 
     def __init__(self, folder: Path, settings: SweepConfig):
         self.folder, self.metric, self.maximize = folder, settings.metric, settings.maximize
         self.earlier = self._written()
-        """Rows that an earlier command has left."""
-        self._before = {row["point"]: row["state"] for row in self.earlier}
+        """Rows that an earlier command has written."""
+        self._before = {row.point: row.state for row in self.earlier}
         self.known: dict[str, str] = {}
-        """States that this command has seen or brought about, by the points' names."""
+        """States that this command has seen or caused, by the points' names."""
         self._rows: dict[str, tuple[object, Row]] = {}
-        """The last rows, each with what it was read from: metrics that did not grow are not read again."""
+        """The last rows, each with the state of what it was read from: unchanged metrics are not read again."""
 
     def _written(self) -> list[Row]:
-        rows: list[Row] = read_json(self.folder / "results.json").get("points", [])
-        return rows
+        return [Row.from_json(row) for row in read_json(self.folder / "results.json").get("points", [])]
 
     def measured(self) -> list[Row]:
-        """The earlier rows, with the metric that is asked for now as their runs tell it; by step in `curve`."""
-        runs = [(row, self._run(row["point"])) for row in self.earlier]
-        return [row | {"metric": run.outcome(self.metric), "curve": self._curve(run)} for row, run in runs]
+        """The earlier rows, with their curves and their value of the metric that this command asks for."""
+        runs = [(row, self._run(row.point)) for row in self.earlier]
+        return [replace(row, metric=run.outcome(self.metric), curve=self._curve(run)) for row, run in runs]
 
     def run(self, point: Point) -> Run:
-        """The run of a point as its directory tells it now."""
+        """The run of a point, as its directory tells it now."""
         return self._run(point.name)
 
     def _run(self, name: str) -> Run:
         return Run(self.folder / name, f"{self.folder.parent.parent.name}/sweeps/{self.folder.name}/{name}")
 
     def state(self, point: Point) -> str:
-        """pending, running, dead, preempted, finished, failed, or pruned."""
+        """The state of a point now; see Row."""
         if point.name in self.known:
             return self.known[point.name]
         before = self._before.get(point.name)
@@ -78,40 +105,56 @@ class Results:
         return {each.step: each.value for each in run.values(self.metric)}
 
     def row(self, point: Point) -> Row:
-        """What a point is, its state, and its metric at the end and at its best."""
+        """The row of a point now."""
         run, state = self.run(point), self.state(point)
         origin = (state, run.status, _version(run.directory.metrics))
-        known, row = self._rows.get(point.name, (None, {}))
-        if known != origin:
+        known, row = self._rows.get(point.name, (None, None))
+        if row is None or known != origin:
             best = run.best(self.metric, maximize=self.maximize)
-            measured = {"metric": run.outcome(self.metric), "best": best.value if best else None}
-            copied = {key: run.status.get(key) for key in _COPIED}
-            where = {"run": str(run.path)}
-            row = {"point": point.name, **point.settings, "state": state, **measured, **copied, **where}
+            copied: dict[str, Any] = {key: run.status.get(key) for key in COPIED}
+            row = Row(
+                point=point.name,
+                settings=point.settings,
+                state=state,
+                metric=run.outcome(self.metric),
+                best=best.value if best else None,
+                run=str(run.path),
+                **copied,
+            )
             self._rows[point.name] = (origin, row)
         return row
 
     def write(self, points: Sequence[Point]) -> None:
-        """Replaces both files, each in one step, and keeps the rows of other points that the sweep has had.
+        """Replaces both files, each in one step. Rows of points that only other commands have had are kept.
 
-        One process at a time, for each task of a job array writes them.
+        One process writes at a time: the tasks of a job array share the files.
         """
         with locked(self.folder / "results"):
-            others = {row["point"]: row for row in self._written()}
-            self._before |= {name: row["state"] for name, row in others.items()}
+            others = {row.point: row for row in self._written()}
+            self._before |= {name: row.state for name, row in others.items()}
             self._write(list((others | {point.name: self.row(point) for point in points}).values()))
 
     def _write(self, rows: Sequence[Row]) -> None:
-        write_json(self.folder / "results.json", {"metric": self.metric, "maximize": self.maximize, "points": rows})
+        values = [row.to_json() for row in rows]
+        write_json(self.folder / "results.json", {"metric": self.metric, "maximize": self.maximize, "points": values})
         text = io.StringIO()
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+        columns = list(dict.fromkeys(key for row in values for key in row))
         table = csv.writer(text)
         table.writerow([self.metric if key == "metric" else key for key in columns])
-        table.writerows([row.get(key) for key in columns] for row in rows)
+        table.writerows([row.get(key) for key in columns] for row in values)
         write_text(self.folder / "results.csv", text.getvalue())
 
     def best(self, points: Sequence[Point]) -> tuple[Point, float] | None:
-        """The finished point with the best metric at its end."""
+        """The finished point with the best metric at its end, and that value; None if no finished point has one."""
         finished = {self.folder / point.name: point for point in points if self.state(point) == "finished"}
         ranking = ranked([self.run(point) for point in finished.values()], self.metric, self.maximize)
         return (finished[ranking[0][0].path], ranking[0][1]) if ranking else None
+
+
+def _version(file: Path) -> tuple[int, int] | None:
+    """A value that changes whenever a file does; None without the file."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size

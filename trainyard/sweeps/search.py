@@ -1,4 +1,4 @@
-"""Points that Optuna chooses, each by what has come of those before, instead of every combination."""
+"""The points of a search: Optuna chooses each from the results of those before, instead of every combination."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,24 +16,26 @@ from trainyard.sweeps.grid import Point, SweepRequest
 from trainyard.sweeps.results import Row
 
 PATIENCE = 4
-"""Points that are finished before one can fall behind."""
-
+"""Points that are chosen at random first, and that must be finished before a point can fall behind."""
 
 REPEATS = 50
-"""Points in a row that there have been already, after which there are no others."""
+"""After so many proposals in a row of points that exist already, the search is exhausted."""
 
 
 class Search:
     """The tree-structured Parzen estimator (Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization).
 
-    A point falls behind, and is given up, when its best metric at a step is worse than the median of those before.
+    A point falls behind, and is given up, when its best metric up to a step is worse than the median of the earlier
+    points at that step.
     """
 
     def __init__(self, request: SweepRequest, earlier: list[Row]):
-        """`earlier`: what an earlier command of this sweep has left, from which it goes on; see Results.measured.
+        """
+        Args:
+            earlier: the points of earlier commands of this sweep, from which the search goes on; see Results.measured.
 
         Raises:
-            ConfigError: an interval is none.
+            ConfigError: with every interval that is empty, or has a logarithm below zero.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings, seed = request.config.sweep, request.config.run.seed
@@ -55,7 +57,7 @@ class Search:
             self._remember(row, retry=settings.retry_failed)
 
     def examples(self) -> list[Point]:
-        """The ends of all that is searched, and every choice."""
+        """Points to check before the first is started: together they have every choice and both ends of intervals."""
         values = {key: _ends(axis) if isinstance(axis, Interval) else axis for key, axis in self.request.swept.items()}
         count = max(map(len, values.values()))
         return [
@@ -64,15 +66,15 @@ class Search:
         ]
 
     def begin(self, wanted: Callable[[Point], bool]) -> None:
-        """What an earlier command has seen end is known already."""
+        """Takes note of nothing: the constructor knows which points have ended."""
 
     def left(self) -> int:
-        """Points that are still to come."""
+        """Number of points that are still to be started."""
         fresh = 0 if self._exhausted else max(0, self.trials - len(self.points))
         return fresh + self._waiting()
 
     def next(self) -> Point | None:
-        """Another point to run; None when there are enough, or no others."""
+        """The next point to start; None after `trials` points, and when no other point is proposed."""
         if not self.left():
             return None
         for _ in range(REPEATS):
@@ -88,7 +90,7 @@ class Search:
         return None
 
     def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None:
-        """How a point has ended; None: without a metric."""
+        """Learns from the end of a point. `value` is its metric; None if it has none."""
         if (trial := self._asked.pop(point.name, None)) is not None:
             self._ended[point.name] = value
             self._tell(trial, value, gave_up=gave_up)
@@ -102,7 +104,7 @@ class Search:
             self._study.tell(trial, value)
 
     def falls_behind(self, point: Point, curve: dict[int, float]) -> bool:
-        """Is a running point, by its metric at each step, not worth its end?"""
+        """Should a running point be given up, by its metric at each step so far?"""
         trial = self._asked.get(point.name)
         if trial is None:
             return False
@@ -112,34 +114,33 @@ class Search:
         return bool(curve) and trial.should_prune()
 
     def _remember(self, row: Row, *, retry: bool) -> None:
-        """Counts a point that has ended; one that has not, or failed and is to be tried again, comes first.
+        """Adds a point of an earlier command. One that has not ended, or is to be tried again, is proposed first.
 
-        One that is not of this search, for other settings were swept then, is left alone.
+        A row of other settings, or with values outside of this search, is ignored.
         """
         try:
-            params = {key: _value(self._space[key], row[key_of(key)]) for key in self._space}
+            params = {key: _value(self._space[key], row.settings[key_of(key)]) for key in self._space}
         except (KeyError, ValueError):
             return
         point = self._point(params)
-        if point.name != row["point"]:
+        if point.name != row.point:
             return
         self.points.append(point)
-        value = _finite(row["metric"])
+        value = _finite(row.metric)
         finished = TrialState.FAIL if value is None else TrialState.COMPLETE
         states = {"finished": finished, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        state = None if row["state"] == "failed" and retry else states.get(row["state"])
+        state = None if row.state == "failed" and retry else states.get(row.state)
         if state is None:
             self._study.enqueue_trial(params)
             return
         self._ended[point.name] = value = value if state == TrialState.COMPLETE else None
         trial = create_trial(
-            state=state, value=value, params=params, distributions=self._space,
-            intermediate_values=row.get("curve", {}),
-        )  # fmt: skip
+            state=state, value=value, params=params, distributions=self._space, intermediate_values=row.curve
+        )
         self._study.add_trial(trial)
 
     def _waiting(self) -> int:
-        """Points of an earlier command that come first."""
+        """Number of points of earlier commands that are proposed first."""
         return len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def _point(self, params: dict[str, Any]) -> Point:
@@ -175,10 +176,10 @@ def _ends(axis: Interval) -> list[str]:
 
 
 def _value(distribution: BaseDistribution, text: str) -> Any:
-    """The value that a setting's text stands for, within its bounds: rounding may have left them.
+    """The value behind a setting's text. A number that rounding moved out of its bounds is moved back.
 
     Raises:
-        ValueError: it stands for none.
+        ValueError: the text is no choice, or no number.
     """
     if isinstance(distribution, CategoricalDistribution):
         if text not in distribution.choices:

@@ -1,4 +1,4 @@
-"""A sweep from its request to its exit code: every point a run of its own, several at a time, begun or continued."""
+"""A sweep from its request to its exit code: every point is a run of its own, several at a time, begun or continued."""
 
 import importlib.util
 import os
@@ -6,41 +6,40 @@ import shlex
 import signal
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from trainyard.checks.resume import is_finished
 from trainyard.config.compose import compose
-from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
+from trainyard.control.controller import check
 from trainyard.control.say import refuse, say
 from trainyard.errors import FAILED, FINISHED, STOPPED, ConfigError
 from trainyard.machine.devices import Devices
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir
+from trainyard.sweeps import pool
 from trainyard.sweeps.grid import Grid, Point, SweepRequest
-from trainyard.sweeps.pool import Pool, command, slots
+from trainyard.sweeps.pool import Pool
 from trainyard.sweeps.results import ENDED, Results
 
 POLL_S = 0.2
-
+"""Seconds between two looks at the running points."""
 
 WRITE_S = 5.0
-"""Seconds between two states of results.csv while nothing ends."""
+"""Seconds between two states of results.csv while no point ends."""
 
-
-Check = Callable[[Config, Sequence[str]], list[str]]
-"""What is wrong with a point, as trainyard.commands.train sees it."""
-
+TASK = "SLURM_ARRAY_TASK_ID"
+"""The environment variable with the number of a point, for a task of a job array runs that point alone."""
 
 STATES = {FINISHED: "finished", STOPPED: "preempted", -signal.SIGTERM: "preempted"}
-"""By exit code; any other is a failure. A signal that comes before the command has a handler ends it by itself."""
+"""States by exit code; any other code is a failure. SIGTERM ends a command that has no handler for it yet."""
 
 
 class Source(Protocol):
-    """Where the points come from: trainyard.sweeps.grid.Grid or trainyard.sweeps.search.Search."""
+    """The points of a sweep, handed out one by one: trainyard.sweeps.grid.Grid or trainyard.sweeps.search.Search."""
 
     points: list[Point]
 
@@ -54,7 +53,7 @@ class Source(Protocol):
 
 @dataclass
 class Sweep:
-    """Holds the sweep's directory and keeps its results true."""
+    """A sweep of this command. It holds the lock of the sweep's directory and keeps the results there true."""
 
     stage: str
     request: SweepRequest
@@ -64,67 +63,84 @@ class Sweep:
     def __post_init__(self) -> None:
         """
         Raises:
-            ConfigError: a setting of the sweep itself is wrong, or what it needs is missing.
+            ConfigError: with every setting of the sweep itself that is wrong, and what it lacks.
         """
+        if problems := list(self._own_problems()):
+            raise ConfigError(problems)
         config = self.request.config
         self.settings = config.sweep
-        total, each = config.launch.num_devices or self.devices.count, config.launch.devices_per_job
-        if each is not None and not 1 <= each <= total:
-            raise ConfigError([f"launch.devices_per_job={each}: must be from 1 to {total}, the devices there are"])
-        if self.devices.on_gpu and total > self.devices.count:
-            raise ConfigError([f"launch.num_devices={total}: this machine has {self.devices.count} GPUs; lower it"])
-        if self.settings.trials < 1:
-            raise ConfigError([f"sweep.trials={self.settings.trials}: must be at least 1"])
         outputs = Path(config.paths.outputs).expanduser().absolute()
         self.folder = RunDir(outputs / self.stage / "sweeps" / self.request.name)
-        places = slots(self.devices, total, each)
-        self.pool = Pool(self.stage, self.request.name, places, self.folder.path / "logs")
+        slots = pool.slots(self.devices, self._total, config.launch.devices_per_job)
+        self.pool = Pool(self.stage, self.request.name, slots, self.folder.path / "logs")
         self.results = Results(self.folder.path, self.settings)
         self.source = self._source()
         self._unfinished: set[str] = set()
-        """Points that have not finished by what is asked now, which may be more steps than before."""
+        """Names of points that are not finished under the settings of this command, which may ask for more steps."""
+
+    @property
+    def _total(self) -> int:
+        """Devices that the points share."""
+        return self.request.config.launch.num_devices or self.devices.count
+
+    def _own_problems(self) -> Iterator[str]:
+        settings, total, each = self.request.config.sweep, self._total, self.request.config.launch.devices_per_job
+        if each is not None and not 1 <= each <= total:
+            yield f"launch.devices_per_job={each}: must be from 1 to {total}, the devices there are"
+        if self.devices.on_gpu and total > self.devices.count:
+            yield f"launch.num_devices={total}: this machine has {self.devices.count} GPUs; lower it"
+        if settings.trials < 1:
+            yield f"sweep.trials={settings.trials}: must be at least 1"
+        if settings.search not in ("grid", "tpe"):
+            yield f"sweep.search={settings.search}: must be grid or tpe"
+        if settings.search == "tpe" and importlib.util.find_spec("optuna") is None:
+            yield "sweep.search=tpe: needs Optuna; install it with pip install 'trainyard[optuna]'"
+        if settings.search == "tpe" and TASK in os.environ:
+            yield "sweep.search=tpe: each point follows from others, so no job array can do it; submit one"
 
     def _source(self) -> Source:
-        search = self.settings.search
-        if search == "grid":
+        if self.settings.search == "grid":
             return Grid(self.request)
-        if search != "tpe":
-            raise ConfigError([f"sweep.search={search}: must be grid or tpe"])
-        if importlib.util.find_spec("optuna") is None:
-            raise ConfigError(["sweep.search=tpe: needs Optuna; install it with pip install 'trainyard[optuna]'"])
-        if "SLURM_ARRAY_TASK_ID" in os.environ:
-            raise ConfigError(
-                ["sweep.search=tpe: each point follows from others, so no job array can do it; submit one"]
-            )
         from trainyard.sweeps.search import Search
 
         return Search(self.request, [] if self.request.config.run.resume == "never" else self.results.measured())
 
-    def run(self, check: Check) -> int:
-        """Every point that has not ended; those that failed before only when they are to be tried again."""
-        task, last = os.environ.get("SLURM_ARRAY_TASK_ID"), len(self.source.points) - 1
-        if task is not None and int(task) > last:
-            return refuse([f"SLURM_ARRAY_TASK_ID={task}: the points are 0 to {last}; submit with --array=0-{last}"])
-        mine = self.source.points if task is None else [self.source.points[int(task)]]
-        alive = f"sweep.name={self.request.name}: the sweep is alive"
-        if task is None and (holder := self.folder.holder()):
-            return refuse([f"{alive}, {holder}"])
-        if not self._wait_for_those_that_go_on(mine):
-            return STOPPED
-        if problems := self._problems(self.source.examples() if task is None else mine, check):
-            return refuse(problems)
-        if task is None and not self.folder.acquire():
-            return refuse([f"{alive}, {self.folder.holder()}"])
-        self.pool.logs.mkdir(parents=True, exist_ok=True)
-        self.source.begin(lambda point: point in mine and self._is_wanted(point))
-        todo, at_once, place = self.source.left(), len(self.pool.slots), self.folder.path
-        say(f"sweep {self.request.name}: {todo} points to do, {at_once} at a time, in {place}")
+    def run(self) -> int:
+        """Runs every point that has not ended, and returns the exit code.
+
+        Points that failed under an earlier command are run again with sweep.retry_failed=true.
+        """
+        try:
+            mine = self._mine()
+            if not self._wait_for_those_that_go_on(mine):
+                return STOPPED
+            self._begin(mine)
+        except ConfigError as error:
+            return refuse(error.problems)
         self._follow()
         self.results.write(self.source.points)
         return self._conclude(mine)
 
+    def _mine(self) -> list[Point]:
+        """The points of this command: the one that a task of a job array has, or else all.
+
+        Raises:
+            ConfigError: the task has none, or another command runs the sweep.
+        """
+        task, last = os.environ.get(TASK), len(self.source.points) - 1
+        if task is None:
+            if holder := self.folder.holder():
+                raise self._alive(holder)
+            return self.source.points
+        if int(task) > last:
+            raise ConfigError([f"{TASK}={task}: the points are 0 to {last}; submit with --array=0-{last}"])
+        return [self.source.points[int(task)]]
+
+    def _alive(self, holder: str | None) -> ConfigError:
+        return ConfigError([f"sweep.name={self.request.name}: the sweep is alive, {holder}"])
+
     def _wait_for_those_that_go_on(self, points: Sequence[Point]) -> bool:
-        """Where the sweep alone was killed, its points have been told to save and leave. False: a stop comes first."""
+        """Waits for points that outlive a killed sweep: they were told to save and leave. False: a stop came first."""
         said = False
         while alive := [point.name for point in points if RunDir(self.folder.path / point.name).holder()]:
             if self.stop.count:
@@ -135,13 +151,30 @@ class Sweep:
             time.sleep(POLL_S)
         return True
 
-    def _problems(self, examples: Sequence[Point], check: Check) -> list[str]:
-        """Of all points together, before the first is started; what is wrong with every point is named once."""
+    def _begin(self, mine: list[Point]) -> None:
+        """Checks the points and takes the sweep's directory. The tasks of a job array share it without a lock.
+
+        Raises:
+            ConfigError: with every mistake of the points, or because another command was faster.
+        """
+        is_task = TASK in os.environ
+        if problems := self._problems(mine if is_task else self.source.examples()):
+            raise ConfigError(problems)
+        if not is_task and not self.folder.acquire():
+            raise self._alive(self.folder.holder())
+        self.pool.logs.mkdir(parents=True, exist_ok=True)
+        self.source.begin(lambda point: point in mine and self._is_wanted(point))
+        todo, at_once, place = self.source.left(), len(self.pool.slots), self.folder.path
+        say(f"sweep {self.request.name}: {todo} points to do, {at_once} at a time, in {place}")
+
+    def _problems(self, examples: Sequence[Point]) -> list[str]:
+        """The mistakes of all points, before the first is started. A mistake that every point has is named once."""
         found: dict[str, list[str]] = {}
         for point in examples:
             try:
-                overrides = command(self.stage, self.request.name, point, self.pool.slots[0].devices)[3:]
-                problems = check(config := compose(self.stage, overrides), overrides)
+                overrides = pool.overrides(self.request.name, point, self.pool.slots[0].devices)
+                config = compose(self.stage, overrides)
+                _, problems = check(config, overrides, self.devices)
                 if not problems and not is_finished(config, RunDir(self.folder.path / point.name)):
                     self._unfinished.add(point.name)
             except ConfigError as error:
@@ -154,12 +187,13 @@ class Sweep:
         ]
 
     def _is_wanted(self, point: Point) -> bool:
+        """Does this command start a point, by what has come of it?"""
         state = self.results.state(point)
         again = self.request.config.run.resume == "never" or (state == "failed" and self.settings.retry_failed)
         return again or state not in ENDED or (state == "finished" and point.name in self._unfinished)
 
     def _follow(self) -> None:
-        """Until nothing waits or runs; a stop is passed on to what runs, and nothing more is started."""
+        """Runs until no point waits or runs. A stop is passed on to the running points, and no other is started."""
         stops, written = 0, 0.0
         while self._start() or self.pool.running:
             for point, code in self.pool.ended():
@@ -174,7 +208,7 @@ class Sweep:
             time.sleep(POLL_S)
 
     def _start(self) -> bool:
-        """Fills the free slots; False when there is nothing to start."""
+        """Fills the free slots with points. False when none was started."""
         started = False
         while not self.pool.is_full and not self.stop.count and (point := self.source.next()):
             self.pool.start(point)
@@ -183,6 +217,7 @@ class Sweep:
         return started
 
     def _give_up_what_falls_behind(self) -> None:
+        """Stops the points that the search gives up."""
         for point, _ in self.pool.running.values():
             known = self.results.known[point.name]
             if known == "running" and self.source.falls_behind(point, self.results.curve(point)):
@@ -190,26 +225,27 @@ class Sweep:
                 self.pool.send(signal.SIGTERM, only=[point.name])
 
     def _note_end(self, point: Point, code: int) -> None:
+        """Writes down how a point ended, tells the search, and says it."""
         gave_up = self.results.known[point.name] == "pruned" and STATES.get(code) == "preempted"
         if not gave_up:
             self.results.known[point.name] = STATES.get(code, "failed")
         row = self.results.row(point)
-        if row["state"] in ENDED:
-            self.source.tell(point, row["metric"] if row["state"] == "finished" else None, gave_up=gave_up)
+        if row.state in ENDED:
+            self.source.tell(point, row.metric if row.state == "finished" else None, gave_up=gave_up)
         self.results.write(self.source.points)
         states = [self.results.state(each) for each in self.source.points]
         ended = sum(state in ENDED for state in states)
-        value = f", {self.settings.metric} {row['metric']:.4f}" if row["metric"] is not None else ""
-        reason = f": {self._last_line(point)}" if row["state"] == "failed" else value
+        value = f", {self.settings.metric} {row.metric:.4f}" if row.metric is not None else ""
+        reason = f": {self._last_line(point)}" if row.state == "failed" else value
         total = self.settings.trials if self.settings.search == "tpe" else len(states)
-        say(f"[{ended}/{total}] {point.name}: {row['state']}{reason}", wrong=row["state"] == "failed")
+        say(f"[{ended}/{total}] {point.name}: {row.state}{reason}", wrong=row.state == "failed")
 
     def _last_line(self, point: Point) -> str:
         lines = (self.pool.logs / f"{point.name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
         return f"{textwrap.shorten(lines[-1] if lines else 'no message', 300)} (logs/{point.name}.log)"
 
     def _conclude(self, points: Sequence[Point]) -> int:
-        """What came of it, and the exit code: 0 only when every point has finished or was given up."""
+        """Says what has come of the points. The exit code is 0 only if each has finished or was given up."""
         states = {point.name: self.results.state(point) for point in points}
         failed = [name for name, state in states.items() if state == "failed"]
         if best := self.results.best(self.source.points):

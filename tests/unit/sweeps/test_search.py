@@ -1,14 +1,16 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from trainyard.errors import ConfigError
 from trainyard.sweeps.grid import read
+from trainyard.sweeps.results import Row
 from trainyard.sweeps.search import Search
 
 
-def search(*overrides: str, earlier: list[dict[str, Any]] | None = None) -> Search:
+def search(*overrides: str, earlier: list[Row] | None = None) -> Search:
     lr = "trainer.learning_rate=tag(log, interval(1e-5, 1e-1))"
     return Search(read("pretrain", ["sweep.search=tpe", lr, "model.hidden_size=64,128", *overrides]), earlier or [])
 
@@ -22,16 +24,16 @@ def test_a_search_learns_and_goes_on_where_it_was() -> None:
         assert 1e-5 <= rate <= 1e-1 and point.settings["model.hidden_size"] in ("64", "128")
         losses[point.name] = abs(rate - 3e-3) / 3e-3 + (point.settings["model.hidden_size"] == "64")
         found.tell(point, losses[point.name])
-        rows.append({"point": point.name, **point.settings, "state": "finished", "metric": losses[point.name]})
+        rows.append(Row(point=point.name, settings=point.settings, state="finished", metric=losses[point.name]))
     assert len(rows) == 30
     assert min(list(losses.values())[15:]) < 0.5
     again = search("sweep.trials=30", earlier=rows)
     assert again.next() is None and [point.name for point in again.points] == list(losses)
-    half = [*rows[:10], rows[10] | {"state": "preempted"}]
+    half = [*rows[:10], replace(rows[10], state="preempted")]
     later = search("sweep.trials=30", earlier=half)
     assert (again.left(), later.left()) == (0, 20)
     first = later.next()
-    assert first is not None and first.name == rows[10]["point"]  # what was interrupted comes first
+    assert first is not None and first.name == rows[10].point  # what was interrupted comes first
     count = 1
     later.tell(first, 1.0)
     while point := later.next():
@@ -42,7 +44,7 @@ def test_a_search_learns_and_goes_on_where_it_was() -> None:
 
 def test_failed_points_are_tried_again_when_asked() -> None:
     lr = {"trainer.learning_rate": "0.001", "model.hidden_size": "64"}
-    earlier = [{"point": "learning_rate=0.001,hidden_size=64", **lr, "state": "failed", "metric": None}]
+    earlier = [Row(point="learning_rate=0.001,hidden_size=64", settings=lr, state="failed")]
     assert search("sweep.trials=1", earlier=earlier).next() is None
     again = search("sweep.trials=1", "sweep.retry_failed=true", earlier=earlier).next()
     assert again is not None and again.settings == lr
@@ -68,9 +70,10 @@ def test_a_point_falls_behind_the_median_of_those_before() -> None:
         never.tell(point, float(value))
 
 
-def row(rate: str, size: str, state: str = "finished", metric: float | None = 1.0, **more: Any) -> dict[str, Any]:
+def row(rate: str, size: str, state: str = "finished", metric: float | None = 1.0, **more: Any) -> Row:
     settings = {"trainer.learning_rate": rate, "model.hidden_size": size}
-    return {"point": f"learning_rate={rate},hidden_size={size}", **settings, "state": state, "metric": metric, **more}
+    name = f"learning_rate={rate},hidden_size={size}"
+    return Row(point=name, settings=settings, state=state, metric=metric, **more)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, None])
@@ -84,7 +87,7 @@ def test_a_metric_that_is_no_number_teaches_nothing(value: float | None) -> None
 
 
 def test_points_of_another_search_are_left_alone() -> None:
-    others = [row("0.001", "256"), row("5", "64"), {"point": "seed=1", "run.seed": "1", "state": "failed"}]
+    others = [row("0.001", "256"), row("5", "64"), Row(point="seed=1", settings={"run.seed": "1"}, state="failed")]
     found = search("sweep.trials=2", earlier=[*others, row("0.001", "64")])
     assert (found.left(), [point.name for point in found.points]) == (1, ["learning_rate=0.001,hidden_size=64"])
 

@@ -1,0 +1,90 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from trainyard.config.schema import Config
+from trainyard.errors import ConfigError
+from trainyard.machine.devices import CPU, Devices
+from trainyard.rundir.directory import RunDir
+from trainyard.sweeps import pool, sweep
+from trainyard.sweeps.grid import Point, read
+from trainyard.sweeps.sweep import Sweep
+
+GPUS = Devices("cuda", 8, "H100", True, tuple(range(8)))
+
+
+class Quiet:
+    """No stop signal, or one that has come."""
+
+    def __init__(self, count: int = 0):
+        self.count, self.name = count, "SIGTERM" if count else None
+
+
+def swept(tmp_path: Path, *overrides: str, stop: Quiet | None = None, devices: Devices = CPU) -> Sweep:
+    arguments = [f"paths.outputs={tmp_path}", "sweep.name=x", *overrides]
+    return Sweep("pretrain", read("pretrain", arguments), devices, stop or Quiet())  # type: ignore[arg-type]
+
+
+def test_a_task_of_an_array_minds_its_own_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another's point is alive, or would be refused: that is its own task's matter."""
+    looked_at = []
+
+    def check(config: Config, *_: object) -> tuple[None, list[str]]:
+        looked_at.append(config.run.seed)
+        return None, ["enough"]
+
+    alive = RunDir(tmp_path / "pretrain" / "sweeps" / "x" / "seed=1")
+    assert alive.acquire()
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    monkeypatch.setattr(sweep, "check", check)
+    assert swept(tmp_path, "run.seed=1,2,3").run() == 2
+    assert looked_at == [2]
+
+
+def test_a_point_that_still_runs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive = RunDir(tmp_path / "pretrain" / "sweeps" / "x" / "seed=1")
+    assert alive.acquire()
+    assert swept(tmp_path, "run.seed=1,2", stop=Quiet(1)).run() == 75
+    monkeypatch.setattr(sweep, "check", lambda *_: (None, [alive.holder() or "free"]))
+    let_go = threading.Timer(0.5, alive.release)
+    let_go.start()
+    assert swept(tmp_path, "run.seed=1,2").run() == 2
+    assert not let_go.is_alive()
+
+
+def test_a_stop_that_comes_before_a_point_can_hear_it_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = Quiet()
+
+    class Signalled(pool.Pool):
+        def start(self, point: Point) -> None:
+            super().start(point)
+            stop.count, stop.name = 1, "SIGTERM"
+
+    monkeypatch.setattr(pool, "command", lambda *_: ["sleep", "60"])
+    monkeypatch.setattr(sweep, "Pool", Signalled)
+    monkeypatch.setattr(sweep, "check", lambda *_: (None, []))
+    stopped = swept(tmp_path, "run.seed=1,2", stop=stop)
+    assert stopped.run() == 75
+    assert [stopped.results.state(point) for point in stopped.source.points] == ["preempted", "pending"]
+    again = swept(tmp_path, "run.seed=1,2", stop=Quiet(1))
+    again.source.begin(again._is_wanted)
+    assert again.source.left() == 2
+
+
+def test_a_search_that_is_stopped_before_its_end_is_not_finished(tmp_path: Path) -> None:
+    assert swept(tmp_path, "run.seed=range(1,9)", "sweep.search=tpe", stop=Quiet(1)).run() == 75
+
+
+def test_more_gpus_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"launch.num_devices=16: this machine has 8 GPUs"):
+        swept(tmp_path, "run.seed=1,2", "launch.num_devices=16", devices=GPUS)
+
+
+def test_all_mistakes_of_the_sweep_s_own_settings_are_reported_at_once(tmp_path: Path) -> None:
+    wrong = ["launch.devices_per_job=3", "sweep.trials=0", "sweep.search=random"]
+    with pytest.raises(ConfigError) as caught:
+        swept(tmp_path, "run.seed=1,2", *wrong)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == wrong
