@@ -1,123 +1,24 @@
-"""A tiny model that has learned two answers by heart: loaded, asked, talked with, exported."""
+"""Prompts and answers of a tiny model that has learned two answers by heart."""
 
-import json
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, clean_env, make_documents
-from peft import LoraConfig, get_peft_model
+from conftest import ROOT
 from small_tokenizers import KINDS, small_tokenizer
 from tokenizers import AddedToken
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
 from sft.encode import Encoder
-from trainyard import __main__ as entry
-from trainyard.commands import chat, export
-from trainyard.config import saved
-from trainyard.config.compose import compose
 from trainyard.config.schema import DataConfig
 from trainyard.data.conversations.formats import Conversation
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
 from trainyard.inference import generate as inference
 from trainyard.inference import load
-from trainyard.inference.generate import Sampling
-
-ANSWERS = {"what is a yard?": "a place for 火车 🚂.", "what trains models, and of which kind are these?": "the yard."}
-CHATML = (ROOT / "trainyard" / "data" / "conversations" / "templates" / "chatml.jinja").read_text()
-QUESTION, ANSWER = next(iter(ANSWERS.items()))
-
-Verb = Callable[..., int]
-
-
-def user(text: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": text}]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's directory with a model that has overfitted ANSWERS, and answers nothing else."""
-    directory = tmp_path_factory.mktemp("outputs") / "sft" / "learned"
-    directory.mkdir(parents=True)
-    tokenizers.train(iter([*make_documents(), *ANSWERS, *ANSWERS.values()]), 400, directory / "tokenizer")
-    tokenizer = tokenizers.load(str(directory / "tokenizer"), chat_template=CHATML)
-    torch.manual_seed(0)
-    size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    config = AutoConfig.for_model("llama", vocab_size=len(tokenizer), max_position_embeddings=128, **size, **ids)
-    model = AutoModelForCausalLM.from_config(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    rows = []
-    for question, answer in ANSWERS.items():
-        prompt = inference.encode(tokenizer, user(question))
-        said = [*tokenizer(answer)["input_ids"], tokenizer.convert_tokens_to_ids("<|im_end|>")]
-        rows.append((torch.tensor([prompt + said]), torch.tensor([[-100] * len(prompt) + said])))
-    for _ in range(40):
-        sum(model(ids, labels=labels).loss for ids, labels in rows).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.save_pretrained(directory / "model")
-    tokenizer.save_pretrained(directory / "model")
-    return directory
-
-
-@pytest.fixture(scope="module")
-def learned(run: Path) -> load.Loaded:
-    return load.load(str(run), device="cpu", dtype=torch.float32)
-
-
-def adapted(run: Path, directory: Path, **settings: Any) -> Path:
-    """An adapter of random weights on the run's model, with its tokenizer."""
-    torch.manual_seed(1)
-    network = AutoModelForCausalLM.from_pretrained(run / "model")
-    config = LoraConfig(
-        task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False, lora_dropout=0.5, **settings
-    )
-    get_peft_model(network, config).save_pretrained(directory)
-    tokenizers.load(str(run / "model")).save_pretrained(directory)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def adapter(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return adapted(run, tmp_path_factory.mktemp("adapter") / "lora")
-
-
-@pytest.fixture
-def verb(monkeypatch: pytest.MonkeyPatch) -> Verb:
-    """`python -m trainyard ...` in this process: verb("generate", ...) gives its exit code."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-
-    def call(*words: Any) -> int:
-        monkeypatch.setattr(sys, "argv", ["trainyard", *map(str, words)])
-        try:
-            return entry.main()
-        except SystemExit as stopped:  # argparse
-            return int(str(stopped.code))
-
-    return call
-
-
-def logits(model: Any) -> torch.Tensor:
-    with torch.no_grad():
-        result: torch.Tensor = model(torch.arange(40).unsqueeze(0)).logits
-    return result
-
-
-def answer(loaded: load.Loaded, prompts: list[list[int]], **sampling: Any) -> list[inference.Answer]:
-    ends = inference.end_ids(loaded.tokenizer)
-    return inference.generate(loaded.model, loaded.tokenizer, prompts, ends, Sampling(**sampling))
-
-
-# ---- prompts and answers ----
+from unit.learned import ANSWER, ANSWERS, CHATML, QUESTION, answer, user
 
 
 def test_it_answers_and_stops_by_itself(learned: load.Loaded) -> None:
@@ -304,16 +205,16 @@ def test_a_tokenizer_that_no_training_takes_does_what_it_wants() -> None:
     )
 
 
-def test_tokens_that_are_added_later_are_known(run: Path) -> None:
-    tokenizer = tokenizers.load(str(run / "model"))
+def test_tokens_that_are_added_later_are_known(learned_run: Path) -> None:
+    tokenizer = tokenizers.load(str(learned_run / "model"))
     inference.encode(tokenizer, user("x"))
     tokenizer.add_tokens(["<|new|>"], special_tokens=True)
     tokenizer.chat_template = "{% for m in messages %}<|new|>{{ m.content }}<|im_end|>{% endfor %}"
     assert inference.encode(tokenizer, user("x"))[0] == tokenizer.convert_tokens_to_ids("<|new|>")
 
 
-def test_plain_text_and_its_end(run: Path) -> None:
-    plain = tokenizers.load(str(run / "tokenizer"))
+def test_plain_text_and_its_end(learned_run: Path) -> None:
+    plain = tokenizers.load(str(learned_run / "tokenizer"))
     assert plain.chat_template is None
     assert inference.end_ids(plain) == [plain.eos_token_id]
     assert inference.encode(plain, "the yard") == plain("the yard")["input_ids"]
@@ -321,319 +222,9 @@ def test_plain_text_and_its_end(run: Path) -> None:
         inference.encode(plain, "")
 
 
-def test_a_template_that_refuses(learned: load.Loaded, run: Path) -> None:
+def test_a_template_that_refuses(learned: load.Loaded, learned_run: Path) -> None:
     tokenizer = tokenizers.load(
-        str(run / "model"), chat_template=CHATML + "{{ raise_exception('no user') if not messages[1:] }}"
+        str(learned_run / "model"), chat_template=CHATML + "{{ raise_exception('no user') if not messages[1:] }}"
     )
     with pytest.raises(DataError, match="does not take the conversation: no user"):
         inference.encode(tokenizer, user("x"))
-
-
-# ---- loading ----
-
-
-def test_a_run_brings_its_template_variables(run: Path) -> None:
-    config = compose("sft", [])
-    config.data.template_variables = {"enable_thinking": False}
-    saved.save(config, run / "config.yaml")
-    (run / "status.json").write_text("{}")
-    try:
-        for path in (run, run / "model"):
-            assert load.load(str(path)).variables == {"enable_thinking": False}
-    finally:
-        (run / "config.yaml").unlink()
-    assert load.load(str(run)).variables == {}
-
-
-def test_an_adapter_is_loaded_on_its_base(run: Path, adapter: Path, learned: load.Loaded) -> None:
-    loaded = load.load(str(adapter))
-    assert not loaded.model.training
-    assert loaded.tokenizer.chat_template == CHATML
-    changed = logits(loaded.model)
-    assert torch.equal(changed, logits(loaded.model))  # its dropout is off
-    assert (changed - logits(learned.model)).abs().max() > 0.1
-    with loaded.model.disable_adapter():
-        assert torch.equal(logits(loaded.model), logits(learned.model))
-    prompt = inference.encode(loaded.tokenizer, user(QUESTION))
-    assert answer(loaded, [prompt], max_new_tokens=10) != answer(learned, [prompt], max_new_tokens=10)
-
-
-def broken(run: Path, adapter: Path, tmp_path: Path, what: str) -> Path:
-    """A directory that cannot be loaded."""
-    path = tmp_path / what
-    path.mkdir()
-    if what == "unfinished":
-        (path / "config.yaml").write_text("stage: sft")
-    if what in ("unknown", "untokenized"):
-        kind = {"model_type": "abacus"} if what == "unknown" else {}
-        (path / "config.json").write_text(json.dumps(json.loads((run / "model/config.json").read_text()) | kind))
-    if what == "untokenized":
-        (path / "model.safetensors").write_bytes((run / "model/model.safetensors").read_bytes())
-    if what == "baseless":
-        config = json.loads((adapter / "adapter_config.json").read_text())
-        (path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "./gone"}))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("empty", "holds neither config.json nor adapter_config.json. Give the directory of a finished run"),
-        ("unfinished", "this run has left no model yet"),
-        ("unknown", "it cannot be loaded: .*abacus"),
-        ("untokenized", "holds no tokenizer; save it there with save_pretrained"),
-        ("baseless", "its base model ./gone is not there; put it back"),
-    ],
-)
-def test_what_cannot_be_loaded(
-    run: Path, adapter: Path, tmp_path: Path, what: str, message: str, verb: Verb, capsys: Any
-) -> None:
-    path = broken(run, adapter, tmp_path, what)
-    assert verb("generate", path, "x") == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(f"error: .*{what}.*{message}", error)
-
-
-# ---- python -m trainyard generate ----
-
-
-def test_a_prompt_is_answered_on_standard_output(run: Path, verb: Verb, capsys: Any) -> None:
-    assert verb("generate", run, "--max-new-tokens", "50", QUESTION) == 0
-    assert capsys.readouterr() == (f"{ANSWER}\n", "")
-
-
-def test_json_lines_are_answered_into_a_file(run: Path, tmp_path: Path, verb: Verb) -> None:
-    first, second = ANSWERS
-    asked = [{"prompt": first, "id": 7}, {"messages": user(second)}, {"prompt": "x"}]
-    source, target = tmp_path / "asked.jsonl", tmp_path / "answered.jsonl"
-    source.write_text("\n\n".join(json.dumps(row) for row in asked))
-    assert verb("generate", run, "--prompts", source, "--output", target, "--batch-size", 2) == 0
-    answered = [json.loads(line) for line in target.read_text().splitlines()]
-    assert answered[:2] == [
-        {**asked[0], "response": ANSWERS[first], "finished": True},
-        {**asked[1], "response": ANSWERS[second], "finished": True},
-    ]
-    assert answered[2].keys() == {"prompt", "response", "finished"}
-    before = target.read_bytes()
-    assert verb("generate", run, "--prompts", source, "--output", target) == 2
-    assert target.read_bytes() == before
-
-
-def test_lines_of_text_are_answered_on_standard_output(run: Path, tmp_path: Path, verb: Verb, capsys: Any) -> None:
-    source = tmp_path / "asked.txt"
-    source.write_text("\n".join(ANSWERS))
-    assert verb("generate", run, "--prompts", source) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert rows == [{"prompt": key, "response": value, "finished": True} for key, value in ANSWERS.items()]
-
-
-def test_a_system_message_and_plain_text_are_other_prompts(run: Path, verb: Verb, capsys: Any) -> None:
-    seen = []
-    for options in ([], ["--system", "be brief"], ["--plain"]):
-        assert verb("generate", run, "the yard", "--max-new-tokens", 8, *options) == 0
-        seen.append(capsys.readouterr().out)
-    assert len(set(seen)) == 3
-    assert verb("generate", run, "the yard", "--plain", "--system", "x") == 2
-    assert "--system x: --plain goes on from text" in capsys.readouterr().err
-
-
-def test_bad_lines_are_named_together(run: Path, tmp_path: Path, verb: Verb, capsys: Any) -> None:
-    source, target = tmp_path / "bad.jsonl", tmp_path / "out.jsonl"
-    said = [*user("x"), {"role": "assistant", "content": "y"}]
-    rows = [
-        {"prompt": "fine"},
-        {"text": "x"},
-        {"prompt": 3},
-        {"messages": []},
-        {"messages": said},
-        {"prompt": "\ud800"},
-    ]
-    source.write_text("\n".join(map(json.dumps, rows)) + "\n{\n" + json.dumps({"messages": [{"role": "boss"}]}))
-    assert verb("generate", run, "--prompts", source, "--output", target) == 2
-    errors = capsys.readouterr().err.splitlines()
-    assert [re.search(r"jsonl:(\d): ", line)[1] for line in errors] == list("2345678")  # type: ignore[index]
-    for line, wanted in zip(
-        errors, ("must be", "must be text", "list", "leave it out", "half", "", "boss"), strict=True
-    ):
-        assert wanted in line
-    assert not target.exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "give a prompt or --prompts FILE"),
-        (["x", "--prompts", "f"], "give a prompt or --prompts FILE"),
-        (["two", "words"], "2 prompts: give one, in quotes"),
-        ([""], "the prompt is empty"),
-        (["x", "--max-new-tokens", "0"], "--max-new-tokens 0: must be 1 or more"),
-        (["x", "--temperature", "-1"], "--temperature -1.0: must be 0"),
-        (["x", "--top-p", "0"], "--top-p 0.0: must be above 0"),
-        (["x", "--top-p", "0.5"], "of no effect at --temperature 0; set --temperature"),
-        (["x", "--seed", "-3"], "--seed -3: must be 0 or more"),
-        (["x", "--batch-size", "0"], "--batch-size 0: must be 1 or more"),
-        (["x", "--output", "no/where/f.jsonl"], "there is no directory"),
-        (["--prompts", "nowhere.txt"], "--prompts nowhere.txt: it cannot be read"),
-        (["--prompts", "/dev/null"], "there is no prompt in it"),
-        (["x", "--unheard-of"], "unrecognized arguments"),
-    ],
-)
-def test_mistakes_are_named_before_anything_is_loaded(
-    words: list[str], message: str, verb: Verb, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("it was loaded"))
-    assert verb("generate", "model", *words) == 2
-    out, err = capsys.readouterr()
-    assert "error: " in err
-    assert message in err
-    assert not out
-
-
-# ---- python -m trainyard chat ----
-
-
-def test_a_conversation_through_a_pipe(run: Path) -> None:
-    first, second = ANSWERS
-    said = f"{first}\n\n/reset\n{second}\n{'x' * 500}\n/exit\n{first}\n".encode()
-    done = subprocess.run(
-        [sys.executable, "-m", "trainyard", "chat", str(run)],
-        input=said,
-        capture_output=True,
-        cwd=ROOT,
-        env=clean_env(),
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode() == f"{ANSWERS[first]}\n{ANSWERS[second]}\n"
-    assert "a new conversation" in done.stderr.decode()
-    assert "the model's context is 128; shorten it; /reset begins anew" in done.stderr.decode()
-
-
-def test_turns_follow_one_another_and_ctrl_c_ends_an_answer(
-    run: Path, verb: Verb, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lines = iter(["one", "two", KeyboardInterrupt, "three", "/reset", "four"])
-    asked: list[list[dict[str, Any]]] = []
-
-    def typed(_: str) -> str:
-        line = next(lines, EOFError)
-        if isinstance(line, str):
-            return line
-        raise line
-
-    def generate(model: Any, tokenizer: Any, prompts: Any, *_: Any, streamer: Any) -> list[inference.Answer]:
-        streamer.put(torch.tensor(prompts))
-        for token in tokenizer("so 🚂")["input_ids"]:
-            streamer.put(torch.tensor([token]))
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        streamer.end()
-        return [inference.Answer("so 🚂", len(asked) != 3)]
-
-    def encode(tokenizer: Any, messages: Any, **_: Any) -> list[int]:
-        asked.append([message["content"] for message in messages])
-        return [1]
-
-    monkeypatch.setattr("builtins.input", typed)
-    monkeypatch.setattr(inference, "generate", generate)
-    monkeypatch.setattr(inference, "encode", encode)
-    assert verb("chat", run, "--system", "be brief") == 0
-    assert asked == [
-        ["be brief", "one"],
-        ["be brief", "one", "so 🚂", "two"],
-        ["be brief", "one", "so 🚂", "two", "so 🚂", "three"],
-        ["be brief", "four"],
-    ]
-    out, err = capsys.readouterr()
-    assert out == "so 🚂\n" * 4
-    assert err.count("ended by Ctrl-C") == err.count("cut at 512 tokens") == 1
-
-
-def test_characters_are_shown_whole_and_the_end_is_not(learned: load.Loaded) -> None:
-    shown: list[str] = []
-    ends = inference.end_ids(learned.tokenizer)
-    printer = chat.Printer(learned.tokenizer, ends, shown.append)
-    ids = learned.tokenizer("ab é🤖")["input_ids"]
-    printer.put(torch.tensor([[1, 2, 3]]))
-    for token in [*ids, ends[-1]]:
-        printer.put(torch.tensor([token]))
-    printer.end()
-    assert len(ids) > 5
-    assert "".join(shown) == printer.text == "ab é🤖"
-    assert "\ufffd" not in "".join(shown)
-
-
-def test_a_model_without_turns_cannot_chat(run: Path, tmp_path: Path, verb: Verb, capsys: Any) -> None:
-    bare = tmp_path / "bare"
-    AutoModelForCausalLM.from_pretrained(run / "model").save_pretrained(bare)
-    tokenizers.load(str(run / "tokenizer")).save_pretrained(bare)
-    assert verb("chat", bare) == 2
-    assert "has no chat template, so it knows no turns; `python -m trainyard generate" in capsys.readouterr().err
-    assert verb("generate", bare, "the yard", "--max-new-tokens", 4) == 0
-
-
-# ---- python -m trainyard export ----
-
-
-def test_the_merged_model_is_the_adapted_one(adapter: Path, tmp_path: Path, verb: Verb, capsys: Any) -> None:
-    target = tmp_path / "new" / "merged"
-    assert verb("export", adapter, target) == 0
-    assert f"{target}: float32" in capsys.readouterr().out
-    merged, loaded = AutoModelForCausalLM.from_pretrained(target), load.load(str(adapter))
-    torch.testing.assert_close(logits(merged), logits(loaded.model), rtol=1e-4, atol=1e-4)
-    assert tokenizers.load(str(target)).chat_template == CHATML
-    assert [path.name for path in target.parent.iterdir()] == ["merged"]
-    assert not (target / "adapter_config.json").exists()
-    prompt = [inference.encode(loaded.tokenizer, user("anything"))]
-    assert answer(load.load(str(target)), prompt, max_new_tokens=9) == answer(loaded, prompt, max_new_tokens=9)
-
-
-def test_tokens_that_were_added_are_exported_too(run: Path, tmp_path: Path, verb: Verb) -> None:
-    """As fine-tuning leaves them: embeddings of the adapter's own, larger than the base model's."""
-    tokenizer = tokenizers.load(str(run / "model"))
-    rows = len(tokenizer)
-    tokenizer.add_tokens(["<a>", "<b>"], special_tokens=True)
-    network = AutoModelForCausalLM.from_pretrained(run / "model")
-    network.resize_token_embeddings(len(tokenizer))
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
-    config.trainable_token_indices = {"embed_tokens": [rows, rows + 1], "lm_head": [rows, rows + 1]}
-    trained = get_peft_model(network, config).eval()
-    for directory in (tmp_path / "own",):
-        trained.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
-    ids = torch.tensor([[5, rows, 6, rows + 1]])
-    with torch.no_grad():
-        wanted = trained(ids).logits
-        torch.testing.assert_close(load.load(str(tmp_path / "own")).model(ids).logits, wanted)
-        assert verb("export", tmp_path / "own", tmp_path / "merged") == 0
-        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-        torch.testing.assert_close(merged(ids).logits, wanted, rtol=1e-4, atol=1e-4)
-    assert merged.config.vocab_size == rows + 2
-
-
-def test_export_refuses(run: Path, adapter: Path, tmp_path: Path, verb: Verb, capsys: Any) -> None:
-    full, file = tmp_path / "full", tmp_path / "file"
-    full.mkdir()
-    (full / "kept").touch()
-    file.touch()
-    for source, target, message in (
-        (run, tmp_path / "x", f"{run}: holds no adapter; export merges one into its base model"),
-        (adapter, full, f"{full}: it is not empty, and nothing is overwritten; give a new directory"),
-        (adapter, file, f"{file}: it is a file"),
-        (tmp_path / "gone", tmp_path / "x", "there is no such directory"),
-        (adapter, file / "below", "it cannot be written"),
-    ):
-        assert verb("export", source, target) == 2
-        assert message in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
-    assert [path.name for path in full.iterdir()] == ["kept"]
-
-
-def test_a_merge_that_changes_the_logits_is_not_saved(
-    adapter: Path, tmp_path: Path, verb: Verb, capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export, "TOLERANCE", -1.0)
-    (tmp_path / "empty").mkdir()
-    assert verb("export", adapter, tmp_path / "empty") == 2
-    assert "merging changed the logits" in capsys.readouterr().err
-    assert not list((tmp_path / "empty").iterdir())
-    monkeypatch.undo()
