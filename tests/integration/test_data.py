@@ -150,7 +150,7 @@ def test_packed_and_isolated_training_gives_the_loss_of_single_documents(packed_
     assert held_out is not None
     model = AutoModelForCausalLM.from_pretrained(packed_run.run / "model").eval()
     total = count = 0.0
-    pieces = [span for index in range(len(held_out)) for span in held_out.plan.pieces(index)]
+    pieces = [span for index in range(len(held_out)) for span in held_out.plan.spans(index)]
     for start, stop in pieces:
         if stop - start > 1:
             ids = torch.from_numpy(held_out.store.read(start, stop).astype("int64"))[None]

@@ -14,8 +14,9 @@ from tokenizers import AddedToken
 
 from sft.encode import Encoder
 from trainyard.config.schema import DataConfig
-from trainyard.data.conversations.formats import Conversation, Message
-from trainyard.data.conversations.template import ChatTemplate, Fragment
+from trainyard.data.conversations.conversation import Conversation, Message
+from trainyard.data.conversations.fragments import Fragment
+from trainyard.data.conversations.template import ChatTemplate
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.data.tokenization.encoded import Tokens
 from trainyard.errors import ConversationError
@@ -109,19 +110,20 @@ def changed(content: str) -> str:
     return TEMPLATES["chatml"].replace("turn.content", f"({content})")
 
 
-def shares(runs: list[Fragment]) -> list[str]:
-    """What is not learned and what is, in turns."""
-    joined = ["".join(run.text for run in group) for _, group in itertools.groupby(runs, lambda run: run.learned)]
-    return ["", *joined] if runs[0].learned else joined
+def shares(fragments: list[Fragment]) -> list[str]:
+    """The text that is not learned and the text that is, by turns."""
+    groups = itertools.groupby(fragments, lambda fragment: fragment.is_learned)
+    joined = ["".join(fragment.text for fragment in group) for _, group in groups]
+    return ["", *joined] if fragments[0].is_learned else joined
 
 
 def learned(template: ChatTemplate, conversation: Conversation) -> list[str]:
-    return shares(template.runs(conversation))[1::2]
+    return shares(template.fragments(conversation))[1::2]
 
 
 def refusal(template: ChatTemplate, conversation: Conversation) -> str:
     with pytest.raises(ConversationError) as caught:
-        template.runs(conversation)
+        template.fragments(conversation)
     return str(caught.value)
 
 

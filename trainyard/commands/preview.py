@@ -12,7 +12,7 @@ from rich.text import Text
 from trainyard.commands.prepare import add_stage, checked_config, ready
 from trainyard.data.preparation.request import data_request
 from trainyard.data.sequences.order import sample_indices
-from trainyard.data.sequences.show import pieces_of, print_piece
+from trainyard.data.sequences.show import passages, print_passage
 from trainyard.errors import DataError
 
 
@@ -47,10 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     for position, index in zip(positions, sample_indices(positions, len(dataset), config.run.seed), strict=True):
         sample = dataset[index]
         batch = {name: tensor[0].tolist() for name, tensor in collator([sample]).items()}
-        pieces = pieces_of(dataset.store, dataset.plan.pieces(int(index)), config)
+        found = passages(dataset.store, dataset.plan.spans(int(index)), config)
         if arguments.json:
-            described = [{k: v for k, v in vars(piece).items() if k not in ("ids", "learned")} for piece in pieces]
-            print(json.dumps({"position": int(position), "sequence": int(index), **batch, "pieces": described}))
+            places = [passage.place() for passage in found]
+            print(json.dumps({"position": int(position), "sequence": int(index), **batch, "pieces": places}))
             continue
         learned = sum(label >= 0 for label in batch["labels"][1:])
         title = (
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"{config.data.block_size:,} places filled, {learned:,} predictions learned"
         )
         output.print(Text(f"═══ {title}", style="bold"))
-        for number, piece in enumerate(pieces):
-            print_piece(output, tokenizer, piece, isolated=config.data.isolate_documents, inner=number > 0)
+        for number, passage in enumerate(found):
+            print_passage(output, tokenizer, passage, isolated=config.data.isolate_documents, inner=number > 0)
         if filling := config.data.block_size - len(sample["input_ids"]):
             output.print(Text(f"── {filling:,} places of filling, not learned", style="dim"))
     if arguments.html:

@@ -1,9 +1,13 @@
-"""The token store: the token ids of all documents, flat, on disk once, read through memory maps without a copy.
+"""The token store: the token ids of all documents, flat, written to disk once and read through memory maps.
 
-A store is a directory that `datasets.load_from_disk` opens: Arrow files with a row per document and the column
-`input_ids`, uint16 where the vocabulary fits and uint32 elsewhere, and for conversations `loss_mask`, uint8. Beside
-them lie `lengths.npy` (uint32, tokens per document), `hashes.npy` (uint64, a hash of each document's text) and
-`summary.json`; for conversations `cuts.npy` and `cut_counts.npy` too, the places at which each may be cut.
+A store is a directory that `datasets.load_from_disk` opens. Its Arrow files have a row per document: `input_ids`,
+uint16 where the vocabulary fits and uint32 elsewhere, and for conversations `loss_mask`, uint8. Beside them lie
+
+    lengths.npy      uint32, tokens of each document
+    hashes.npy       uint64, a hash of each document's text
+    summary.json     what the preparation counted
+    cuts.npy         uint32, for conversations: the cut points of all of them, flat
+    cut_counts.npy   uint32, for conversations: how many of these each conversation has
 """
 
 import bisect
@@ -17,8 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from trainyard.data.tokenization.encoded import Tokens
+from trainyard.data.tokenization.encoded import CutPoints, Tokens
 from trainyard.files import write_json
+
+_UNKNOWN = 2**32 - 1
+"""In cuts.npy: the first cut point of a conversation whose lead has no known end (None in CutPoints)."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -27,9 +34,14 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
 
 
 def array_types(masked: bool) -> dict[str, Any]:
-    """The arrays beside the Arrow files, as <name>.npy."""
+    """Names and types of the arrays beside the Arrow files; each is saved as <name>.npy."""
     conversations = {"cuts": np.uint32, "cut_counts": np.uint32}
     return {"lengths": np.uint32, "hashes": np.uint64} | (conversations if masked else {})
+
+
+def flat_cut_points(points: CutPoints) -> list[int]:
+    """The cut points of one conversation as cuts.npy holds them: the first, which may be unknown, then the others."""
+    return [_UNKNOWN if points.first is None else points.first, *points.later]
 
 
 def _columns(vocab_size: int, masked: bool) -> dict[str, np.dtype[Any]]:
@@ -58,6 +70,7 @@ class ArrowWriter:
         self._writer = pa.ipc.new_stream(self._file, self._schema)
 
     def add(self, tokens: Tokens) -> None:
+        """Writes documents, a row each."""
         assert not len(tokens.ids) or int(tokens.ids.max()) <= np.iinfo(self.columns["input_ids"]).max
         offsets = pa.array(np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int32))
         values = {"input_ids": tokens.ids, "loss_mask": tokens.loss_mask}
@@ -81,7 +94,7 @@ class ArrowWriter:
 def describe(
     directory: Path, arrow_files: Sequence[str], vocab_size: int, summary: dict[str, Any], *, masked: bool = False
 ) -> None:
-    """Writes what makes a store of a directory that holds Arrow files, lengths.npy and hashes.npy."""
+    """Makes a store of a directory that holds the Arrow files and the arrays: writes the JSON files beside them."""
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in arrow_files],
         "_fingerprint": directory.name.lstrip("."),
@@ -97,7 +110,7 @@ def describe(
 
 
 class TokenStore:
-    """A store opened for reading. Opening maps the files; nothing is read until it is used."""
+    """A store opened for reading. Opening maps the files; pages are read when they are used."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -123,20 +136,25 @@ class TokenStore:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of all documents."""
         return self._chunk_starts[-1]
 
     @property
     def masked(self) -> bool:
-        """Is there a loss mask?"""
+        """Does the store have a loss mask, as conversations do?"""
         return "loss_mask" in self._chunks
 
-    def cuts(self, document: int) -> list[int]:
-        """The places at which a conversation may be cut, in tokens from its beginning, ascending."""
+    def cut_points(self, document: int) -> CutPoints:
+        """Where a conversation may be cut, in tokens from its beginning."""
         begin = int(self._cut_starts[document])
-        return self._cuts[begin : begin + int(self._cut_counts[document])].tolist()
+        points = self._cuts[begin : begin + int(self._cut_counts[document])].tolist()
+        return CutPoints(None if points[:1] in ([], [_UNKNOWN]) else points[0], points[1:])
 
     def read(self, start: int, stop: int, column: str = "input_ids") -> npt.NDArray[Any]:
-        """The tokens at [start, stop) of the flat store; a view of the mapped file unless they lie in two batches."""
+        """The tokens, or their loss mask, at [start, stop) of the flat store.
+
+        It is a view of the mapped file unless the range lies in two batches of documents.
+        """
         chunks = self._chunks[column]
         chunk = bisect.bisect_right(self._chunk_starts, start) - 1
         parts = []

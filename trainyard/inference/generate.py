@@ -13,9 +13,10 @@ import torch
 from jinja2.exceptions import TemplateError
 from transformers import GenerationConfig
 
+from trainyard.data.conversations.conversation import Conversation, Message
 from trainyard.data.conversations.encode import ConversationEncoder, cut_at_answers
-from trainyard.data.conversations.formats import Conversation, Message
-from trainyard.data.conversations.template import ChatTemplate, Rendered
+from trainyard.data.conversations.fragments import Rendered
+from trainyard.data.conversations.template import ChatTemplate
 from trainyard.errors import ConversationError, DataError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard.data.conversations import formats
-from trainyard.data.conversations.formats import Message
+from trainyard.data.conversations.conversation import Message
 from trainyard.errors import ConversationError, DataError
 
 SHOWN = 10

@@ -1,38 +1,13 @@
+"""The store on disk: what datasets reads of it, and what we read."""
+
 from pathlib import Path
 
 import datasets
-import numpy as np
 import pytest
 
-from trainyard.data.store import ArrowWriter, TokenStore, describe, token_dtype
-from trainyard.data.tokenization.encoded import Tokens
-
-
-def make_store(
-    directory: Path,
-    documents: list[list[int]],
-    vocab_size: int = 100,
-    per_batch: int = 2,
-    masks: list[list[int]] | None = None,
-    cuts: list[list[int]] | None = None,
-) -> TokenStore:
-    """Documents of ids as a store of two Arrow files, `per_batch` documents to a batch; with masks, conversations."""
-    directory.mkdir(parents=True, exist_ok=True)
-    half = len(documents) // 2
-    for name, span in (("a.arrow", range(half)), ("b.arrow", range(half, len(documents)))):
-        with ArrowWriter(directory / name, vocab_size, masked=masks is not None) as writer:
-            for first in span[::per_batch]:
-                batch = slice(first, min(first + per_batch, span.stop))
-                flat = [flag for row in masks[batch] for flag in row] if masks else []
-                writer.add(Tokens.join(documents[batch])._replace(loss_mask=np.array(flat, np.uint8)))
-    if cuts is not None:
-        np.save(directory / "cuts.npy", np.array([place for row in cuts for place in row], np.uint32))
-        np.save(directory / "cut_counts.npy", np.array([len(row) for row in cuts], np.uint32))
-    np.save(directory / "lengths.npy", np.array([len(ids) for ids in documents], dtype=np.uint32))
-    np.save(directory / "hashes.npy", np.array([sum(ids) for ids in documents], dtype=np.uint64))
-    summary = {"sources": [{"documents": len(documents)}]}
-    describe(directory, ["a.arrow", "b.arrow"], vocab_size, summary, masked=masks is not None)
-    return TokenStore(directory)
+from trainyard.data.store import flat_cut_points, token_dtype
+from trainyard.data.tokenization.encoded import CutPoints
+from unit.stores import make_store
 
 
 def test_a_store_opens_with_datasets_and_reads_back(tmp_path: Path) -> None:
@@ -65,3 +40,11 @@ def test_tokens_take_the_smallest_type(vocab: int, dtype: str) -> None:
 def test_large_ids_survive(tmp_path: Path) -> None:
     store = make_store(tmp_path, [[151_000, 70_000]], vocab_size=151_936)
     assert store.read(0, 2).tolist() == [151_000, 70_000]
+
+
+def test_cut_points_of_conversations(tmp_path: Path) -> None:
+    points = [CutPoints(0), CutPoints(2, [5, 8]), CutPoints(None, [1]), CutPoints(None)]
+    flat = [flat_cut_points(each) for each in points]
+    assert flat == [[0], [2, 5, 8], [2**32 - 1, 1], [2**32 - 1]]
+    store = make_store(tmp_path, [[1], [2], [3], [4]], masks=[[1]] * 4, cuts=flat)
+    assert [store.cut_points(document) for document in range(4)] == [(p.first, list(p.later)) for p in points]

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from sft.encode import Encoder
 from trainyard.config.schema import DataConfig
-from trainyard.data.conversations.formats import Conversation
+from trainyard.data.conversations.conversation import Conversation
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
 from trainyard.inference import generate as inference

@@ -13,12 +13,14 @@ from tokenizers import AddedToken
 
 from sft.encode import Encoder
 from trainyard.config.schema import DataConfig, SourceConfig
-from trainyard.data.conversations.formats import COLUMNS, Conversation, parse
+from trainyard.data.conversations.conversation import Conversation
+from trainyard.data.conversations.formats import COLUMNS, parse
 from trainyard.data.preparation import prepare as preparation_prepare
 from trainyard.data.preparation import request as preparation_request
 from trainyard.data.preparation.request import DataRequest
 from trainyard.data.store import TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
+from trainyard.data.tokenization.encoded import CutPoints
 from trainyard.errors import DataError
 
 CHATML = (ROOT / "trainyard" / "data" / "conversations" / "templates" / "chatml.jinja").read_text()
@@ -56,12 +58,12 @@ def test_ids_are_those_of_the_rendered_text_and_the_answers_are_learned(tokenize
     assert tokens.lengths.tolist() == [len(tokens.ids)]
 
 
-def test_cuts_are_where_exchanges_begin(tokenizer: Any) -> None:
+def test_cut_points_are_where_exchanges_begin(tokenizer: Any) -> None:
     with_system = talk("be short", "hi", "ho", "more", "less", roles="suaua")
     tokens = encode(tokenizer, talk("hi", "ho"), with_system)
     first, second = np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1])
-    assert tokens.cuts[0] == [0]
-    lead, later = tokens.cuts[1]
+    assert tokens.cut_points[0] == CutPoints(0, [])
+    lead, (later,) = tokens.cut_points[1]
     assert tokenizer.decode(second[:lead]) == "<|im_start|>system\nbe short<|im_end|>\n"
     assert tokenizer.decode(second[later:]).startswith("<|im_start|>user\nmore")
     assert tokenizer.decode(first).endswith("ho<|im_end|>\n")

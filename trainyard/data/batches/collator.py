@@ -1,4 +1,4 @@
-"""trainyard.data.batches.collator."""
+"""Samples to micro batches: tensors of ids, labels and, where documents are kept apart, positions."""
 
 import inspect
 from dataclasses import dataclass
@@ -11,34 +11,40 @@ import torch
 from trainyard.config.schema import Config
 
 IGNORE = -100
-"""The label that the loss passes over."""
+"""The label of a token that the loss does not count."""
 
 
 class Sample(TypedDict):
+    """One training sequence."""
+
     input_ids: npt.NDArray[np.int64]
     """Token ids, shape [length], length <= block_size."""
     segments: npt.NDArray[np.int64]
-    """Lengths of the pieces of documents that the sequence is made of, in order; they add up to its length."""
-    learned: npt.NDArray[np.bool_] | None
-    """Which of the tokens are learned, shape [length]; None: all."""
+    """Tokens of each document in the sequence, in order; they add up to its length."""
+    loss_mask: npt.NDArray[np.bool_] | None
+    """The tokens that the loss counts, shape [length]; None: all of them."""
 
 
 @dataclass(frozen=True)
 class Collator:
     """Makes a micro batch of samples: `input_ids` and `labels`, int64 of shape [len(samples), block_size].
 
-    A sequence shorter than block_size is filled up on the right with id 0 and labels -100. Attention is causal, so
-    no real token sees the filling, and no attention mask is needed. `labels` are the ids that are learned, and -100 for
-    the others; models shift them.
+    A sequence shorter than block_size is filled up on the right with id 0 and label -100. Attention is causal, so no
+    real token sees the filling, and no attention mask is needed. `labels` are the ids where the loss mask is true, and
+    -100 elsewhere; models shift them.
 
-    With `isolate` the pieces of a sequence do not see each other. `position_ids` start from 0 in every piece, which is
-    how transformers knows packed sequences when there is no attention mask, and the label of a piece's first token,
-    which the piece before would have to predict, is -100. Pieces of 3 and 2 tokens and a block of 6 have the positions
-    0 1 2 0 1 0.
+    With `isolate` the documents of a sequence do not see each other. `position_ids` start from 0 in every document,
+    which tells transformers where packed documents begin when there is no attention mask. The label of a document's
+    first token is -100, because the document before would have to predict it. In a block of 6, documents of 3 and 2
+    tokens with the ids 5 6 7 and 8 9 give
 
-    With `flatten`, for FlashAttention, which isolates by cumulative lengths and needs no filling, the batch is one row
-    of all tokens, shape [1, tokens], with `cu_seq_lens_q`, `cu_seq_lens_k` (int32, [pieces + 1]) and `max_length_q`,
-    `max_length_k`.
+        input_ids      5    6    7    8    9    0
+        position_ids   0    1    2    0    1    0
+        labels      -100    6    7 -100    9 -100
+
+    With `isolate` and `flatten`, for FlashAttention, which isolates by cumulative lengths and needs no filling, the
+    batch is one row of all tokens, shape [1, tokens], with `cu_seq_lens_q`, `cu_seq_lens_k` (int32, shape
+    [documents + 1]) and `max_length_q`, `max_length_k`.
     """
 
     block_size: int
@@ -78,8 +84,8 @@ class Collator:
 
 
 def _labels(sample: Sample) -> npt.NDArray[np.int64]:
-    ids, learned = sample["input_ids"], sample["learned"]
-    return ids if learned is None else np.where(learned, ids, IGNORE)
+    ids, loss_mask = sample["input_ids"], sample["loss_mask"]
+    return ids if loss_mask is None else np.where(loss_mask, ids, IGNORE)
 
 
 def _positions(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -89,10 +95,10 @@ def _positions(segments: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def collator_for(config: Config, model: Any) -> Collator:
-    """How batches are made for this model's attention.
+    """The collator for this model's attention.
 
     Raises:
-        ValueError: documents are to be isolated, and the model takes no positions.
+        ValueError: documents are to be isolated, and the model takes no position_ids.
     """
     isolate = config.data.isolate_documents
     model = model.get_base_model() if hasattr(model, "get_base_model") else model

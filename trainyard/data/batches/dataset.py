@@ -1,4 +1,4 @@
-"""Sequences of a plan as training samples, and batches of them as tensors."""
+"""A store under a plan as a map-style dataset: item i is sequence i."""
 
 import itertools
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from trainyard.errors import DataError
 
 
 class TokenDataset(Dataset[Sample]):
-    """Map-style: item i is sequence i of the plan. Reading one costs a few microseconds."""
+    """The sequences of a plan as samples. Reading one costs a few microseconds."""
 
     def __init__(self, store: TokenStore, plan: Plan):
         self.store = store
@@ -30,17 +30,17 @@ class TokenDataset(Dataset[Sample]):
         starts, lengths = self.plan.sequence(int(index))
         stops = list(itertools.accumulate(lengths))
         ids = np.empty(stops[-1], dtype=np.int64)
-        learned = np.empty(stops[-1], dtype=bool) if self.store.masked else None
+        loss_mask = np.empty(stops[-1], dtype=bool) if self.store.masked else None
         for start, length, stop in zip(starts, lengths, stops, strict=True):
             ids[stop - length : stop] = self.store.read(start, start + length)
-            if learned is not None:
-                learned[stop - length : stop] = self.store.read(start, start + length, "loss_mask")
-        return Sample(input_ids=ids, segments=self.plan.segments(int(index), lengths), learned=learned)
+            if loss_mask is not None:
+                loss_mask[stop - length : stop] = self.store.read(start, start + length, "loss_mask")
+        return Sample(input_ids=ids, segments=self.plan.segments(int(index), lengths), loss_mask=loss_mask)
 
     def documents(self, indices: Iterable[int]) -> list[int]:
-        """The numbers in the store of the documents that some sequences are made of, ascending.
+        """The numbers, in the store, of the documents in some sequences, ascending.
 
-        It looks at every document of the store: for messages, not for training.
+        The cost grows with the store: this is for messages, not for training.
         """
         starts = [start for index in indices for start in self.plan.sequence(int(index))[0]]
         ends = np.cumsum(self.store.lengths, dtype=np.int64)
@@ -49,13 +49,15 @@ class TokenDataset(Dataset[Sample]):
 
 @dataclass(frozen=True)
 class Datasets:
+    """The sequences of a run."""
+
     train: TokenDataset
     evaluation: TokenDataset | None
-    """The documents held out; None when there are none."""
+    """Sequences of the held-out documents; None when no document is held out."""
 
 
 def open_datasets(directory: Path, data: DataConfig, seed: int) -> Datasets:
-    """The training and the held-out sequences of a store.
+    """The training sequences and the held-out sequences of a store.
 
     Raises:
         DataError: there are fewer training tokens than one sequence holds.

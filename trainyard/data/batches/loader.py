@@ -1,4 +1,4 @@
-"""Which rank reads what and when: micro batches out of the global order, from any step on, at the same cost."""
+"""Which rank reads which sequences when: micro batches of the global order, from any step on, at the same cost."""
 
 import errno
 import time
@@ -31,59 +31,65 @@ class BatchLayout:
         return self.world_size * self.micro_batch * self.accumulation
 
 
-def step_positions(split: BatchLayout, step: int, skipped: Stretches) -> Indices:
-    """The global positions that a step trains on, ascending; steps count from 0. The same for every world size."""
-    places = np.arange(step * split.global_batch, (step + 1) * split.global_batch, dtype=np.int64)
+def step_positions(layout: BatchLayout, step: int, skipped: Stretches) -> Indices:
+    """The global positions that a step trains on, ascending, whatever the world size. Steps count from 0."""
+    places = np.arange(step * layout.global_batch, (step + 1) * layout.global_batch, dtype=np.int64)
     return without(places, skipped)
 
 
-def micro_batch_positions(split: BatchLayout, step: int, accumulated: int, rank: int, skipped: Stretches) -> Indices:
-    """Those of them that are a rank's micro batch number `accumulated`."""
-    first = step * split.global_batch + (accumulated * split.world_size + rank) * split.micro_batch
-    return without(np.arange(first, first + split.micro_batch, dtype=np.int64), skipped)
+def micro_batch_positions(layout: BatchLayout, step: int, accumulated: int, rank: int, skipped: Stretches) -> Indices:
+    """The positions of a step that are micro batch number `accumulated` of a rank."""
+    first = step * layout.global_batch + (accumulated * layout.world_size + rank) * layout.micro_batch
+    return without(np.arange(first, first + layout.micro_batch, dtype=np.int64), skipped)
 
 
 class MicroBatches(Sampler[list[int]]):
     """Yields the sample numbers of this rank's micro batches, for the optimizer steps [start_step, max_steps).
 
-    Step s trains on the places [s * global_batch, (s + 1) * global_batch) of the global order, from which the stretches
-    `skipped` are taken out, whatever the world size; micro batch a of rank r holds those from
-    (a * world_size + r) * micro_batch on. The order runs on over the epochs, so no sequence is dropped at an epoch's
-    end. The length counts all steps, those before start_step too.
+    The stretches `skipped` are taken out of the global order. Step s trains on the places [s * global_batch,
+    (s + 1) * global_batch) of the rest, whatever the world size; micro batch a of rank r begins at the place
+    (a * world_size + r) * micro_batch of these. With 2 ranks, a micro batch of 2 and 2 accumulated, step 0 is
+
+        place   0 1 | 2 3 | 4 5 | 6 7
+        rank     0     1     0     1
+        a        0     0     1     1
+
+    The order continues over the epochs, so no sequence is dropped at the end of an epoch. The length counts all steps,
+    those before start_step too.
     """
 
     def __init__(
         self,
         num_samples: int,
-        split: BatchLayout,
+        layout: BatchLayout,
         *,
         seed: int,
         start_step: int,
         max_steps: int,
         skipped: Stretches = (),
     ):
-        self.num_samples, self.split, self.seed, self.skipped = num_samples, split, seed, skipped
+        self.num_samples, self.layout, self.seed, self.skipped = num_samples, layout, seed, skipped
         self.start_step, self.max_steps = start_step, max_steps
 
     def __len__(self) -> int:
-        return self.max_steps * self.split.accumulation
+        return self.max_steps * self.layout.accumulation
 
     def __iter__(self) -> "MicroBatchIterator":
         return MicroBatchIterator(self)
 
     def micro_batch(self, number: int) -> list[int]:
         """Micro batch `number` of this rank, counted from the first of step 0."""
-        step, accumulated = divmod(number, self.split.accumulation)
-        positions = micro_batch_positions(self.split, step, accumulated, self.split.rank, self.skipped)
+        step, accumulated = divmod(number, self.layout.accumulation)
+        positions = micro_batch_positions(self.layout, step, accumulated, self.layout.rank, self.skipped)
         return sample_indices(positions, self.num_samples, self.seed).tolist()
 
 
 class MicroBatchIterator(Iterator[list[int]]):
-    """Goes on from any position at once: its state, which StatefulDataLoader saves and restores, is one number."""
+    """Continues from any position at no cost: its state, which StatefulDataLoader saves and restores, is one number."""
 
     def __init__(self, batches: MicroBatches):
         self.batches = batches
-        self.number = batches.start_step * batches.split.accumulation
+        self.number = batches.start_step * batches.layout.accumulation
 
     def __next__(self) -> list[int]:
         if self.number >= len(self.batches):
@@ -92,14 +98,21 @@ class MicroBatchIterator(Iterator[list[int]]):
         return self.batches.micro_batch(self.number - 1)
 
     def state_dict(self) -> dict[str, int]:
+        """The number of micro batches that were yielded, those before start_step included."""
         return {"micro_batches": self.number}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continues behind the micro batches of a state."""
         self.number = state["micro_batches"]
 
 
 class TimedLoader:
-    """A loader that adds up the seconds that training has waited for it."""
+    """A loader that adds up the seconds that training has waited for it.
+
+    Attributes:
+        dataset: the loader's dataset.
+        seconds_waited: since the loader was made.
+    """
 
     def __init__(self, loader: Any):
         self.loader = loader
@@ -123,7 +136,7 @@ class TimedLoader:
 def train_loader(
     dataset: TokenDataset,
     collator: Collator,
-    split: BatchLayout,
+    layout: BatchLayout,
     *,
     seed: int,
     start_step: int,
@@ -131,18 +144,18 @@ def train_loader(
     skipped: Stretches = (),
     **options: Any,
 ) -> TimedLoader:
-    """This rank's training batches. `options` go to torchdata's StatefulDataLoader, as num_workers."""
-    batches = MicroBatches(len(dataset), split, seed=seed, start_step=start_step, max_steps=max_steps, skipped=skipped)
+    """This rank's training batches. `options`, such as num_workers, go to torchdata's StatefulDataLoader."""
+    batches = MicroBatches(len(dataset), layout, seed=seed, start_step=start_step, max_steps=max_steps, skipped=skipped)
     return TimedLoader(_loader(dataset, collator, batches, seed, options))
 
 
 def eval_loader(
     dataset: TokenDataset, collator: Collator, *, rank: int, world_size: int, batch_size: int, **options: Any
 ) -> Any:
-    """This rank's share of the evaluation, every sequence once over all ranks, in plan order.
+    """This rank's share of the evaluation: each sequence once over all ranks, in the plan's order.
 
-    Every rank yields the same number of batches, as collective operations in the forward pass require; the last ones
-    may be without a token.
+    Every rank yields the same number of batches, as collective operations in the forward pass require. The last
+    batches of a rank may hold no token.
     """
     rounds = -(-len(dataset) // (batch_size * world_size))
     batches = []
@@ -165,6 +178,8 @@ def _loader(dataset: TokenDataset, collator: Collator, batches: Any, seed: int, 
 
 
 class _Loader(StatefulDataLoader):
+    """Says what to do when /dev/shm is full."""
+
     def __iter__(self) -> Any:
         """
         Raises:
@@ -183,7 +198,8 @@ class _Loader(StatefulDataLoader):
 
 
 def _send_by_value(worker: int) -> None:
-    """In a data worker: batches go through a pipe, not through /dev/shm, which is PyTorch's way. When that is full a
-    worker loses its batch and says nothing to the rank, which waits for ever.
+    """Has a data worker send its batches through the pipe instead of /dev/shm, as PyTorch does.
+
+    With a full /dev/shm a worker would lose its batch and tell the rank nothing, which would wait for ever.
     """
     ForkingPickler.register(torch.Tensor, lambda tensor: (torch.from_numpy, (tensor.numpy(),)))

@@ -1,4 +1,4 @@
-"""What a chat template rendered to token ids, in training and at inference."""
+"""Rendered conversations to token ids, in training and at inference."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainyard.data.conversations.answers import NOWHERE
-from trainyard.data.conversations.formats import Conversation
-from trainyard.data.conversations.template import ChatTemplate, Fragment, Rendered
-from trainyard.data.tokenization.encoded import Tokens
+from trainyard.data.conversations.conversation import Conversation
+from trainyard.data.conversations.fragments import Fragment, Rendered
+from trainyard.data.conversations.template import ChatTemplate
+from trainyard.data.tokenization.encoded import CutPoints, Tokens
 from trainyard.data.tokenization.placed_encoder import PlacedEncoder
 from trainyard.data.tokenization.tokenizer import vocab_size
 from trainyard.errors import DataError
 
 
 class ConversationEncoder:
-    """Encodes rendered conversations: special tokens by their number, text as the tokenizer does where it stands.
+    """Encodes rendered conversations: special tokens by their id, text as the tokenizer encodes it where it stands.
 
-    A text that is one run is encoded as a whole. Where learning begins it is cut, because the prompt ends there at
-    inference; where an exchange begins it is not.
+    Neighbouring fragments of text are encoded as one text where only an exchange begins between them, and apart where
+    learning begins: there the prompt ends at inference.
 
     Attributes:
         text: the encoder of the text.
@@ -40,47 +40,49 @@ class ConversationEncoder:
         self.text = self._placed.text
 
     def __call__(self, rendered: Sequence[Rendered]) -> Tokens:
-        """The ids of all runs one after another, what is learned of them, and where they may be cut.
+        """The ids of all fragments one after another, with their loss mask and cut points.
 
         Raises:
             DataError: the tokenizer made a special token of text.
         """
-        runs = [run for found in rendered for run in found.runs]
-        first = np.cumsum([0, *(len(found.runs) for found in rendered)])
+        fragments = [fragment for found in rendered for fragment in found.fragments]
+        first = np.cumsum([0, *(len(found.fragments) for found in rendered)])
         joints = [
-            int(begin) + place
+            int(begin) + index
             for begin, found in zip(first, rendered, strict=False)
-            for place in found.cuts
-            if 0 < place < len(found.runs) and _is_one_text(found.runs[place - 1], found.runs[place])
+            for index in found.cut_points.known()
+            if 0 < index < len(found.fragments) and _is_one_text(found.fragments[index - 1], found.fragments[index])
         ]
-        control = np.array([run.control for run in runs], dtype=bool)
-        encoded = self._texts(rendered, [int(number) for number in (np.cumsum(~control) - 1)[joints]])
+        is_control = np.array([fragment.is_control for fragment in fragments], dtype=bool)
+        encoded = self._texts(rendered, [int(number) for number in (np.cumsum(~is_control) - 1)[joints]])
         if (forged := encoded.ids[self._special[encoded.ids]]).size:
             token = self._tokenizer.convert_ids_to_tokens(int(forged[0]))
             raise DataError(f"the tokenizer makes {token!r} of text that spells it; leave that out, or use another one")
-        sizes = np.ones(len(runs), dtype=np.int64)
-        sizes[~control] = encoded.lengths
+        sizes = np.ones(len(fragments), dtype=np.int64)
+        sizes[~is_control] = encoded.lengths
         ids = np.empty(int(sizes.sum()), dtype=np.uint32)
-        is_control = np.repeat(control, sizes)
-        ids[is_control] = [self._control[run.text] for run in runs if run.control]
-        ids[~is_control] = encoded.ids
-        learned = np.repeat(np.array([run.learned for run in runs], dtype=np.uint8), sizes)
+        is_control_id = np.repeat(is_control, sizes)
+        ids[is_control_id] = [self._control[fragment.text] for fragment in fragments if fragment.is_control]
+        ids[~is_control_id] = encoded.ids
+        loss_mask = np.repeat(np.array([fragment.is_learned for fragment in fragments], dtype=np.uint8), sizes)
         ends = np.concatenate([[0], np.cumsum(sizes)])
         lengths = ends[first[1:]] - ends[first[:-1]]
         lost = {joint for joint in joints if sizes[joint] == 0}
-        cuts = [_cuts(found, int(begin), ends, lost) for begin, found in zip(first, rendered, strict=False)]
-        return Tokens(ids, lengths, loss_mask=learned, cuts=cuts)
+        cut_points = [
+            _in_tokens(found.cut_points, int(begin), ends, lost) for begin, found in zip(first, rendered, strict=False)
+        ]
+        return Tokens(ids, lengths, loss_mask=loss_mask, cut_points=cut_points)
 
     def mismatch(self, rendered: Sequence[Rendered]) -> str | None:
-        """The first difference from what the tokenizer gives for the whole text, cut by special tokens alone.
+        """The first difference from the ids that the tokenizer gives for a whole text, cut by special tokens alone.
 
         Conversations that spell special tokens are left out: there the tokenizer would find them.
         """
         plain = [found for found in rendered if not found.spells]
         if not plain:
             return None
-        wholes = ["".join(run.text for run in found.runs) for found in plain]
-        ours = self([Rendered(_uncut(found.runs), [], False) for found in plain]).documents()
+        wholes = ["".join(fragment.text for fragment in found.fragments) for found in plain]
+        ours = self([Rendered(_uncut(found.fragments)) for found in plain]).documents()
         theirs = self._tokenizer(wholes, add_special_tokens=False)["input_ids"]
         for text, mine, wanted in zip(wholes, ours, theirs, strict=True):
             if mine.tolist() != wanted:
@@ -90,17 +92,17 @@ class ConversationEncoder:
         return None
 
     def _texts(self, rendered: Sequence[Rendered], joints: list[int]) -> Tokens:
-        """The ids of the runs that are text.
+        """The ids of the fragments that are text.
 
         Args:
-            joints: which of them are one text with the one before. They get the last ids of that text, if it has theirs
-                there; if they begin within a token, they get none.
+            joints: indices of the texts that are one text with the text before. Such a text gets the last ids of the
+                joined text if these are its own ids; otherwise it begins within a token, and gets none.
         """
         pairs = [
-            (run.text, self._before(previous))
+            (fragment.text, self._before(previous))
             for found in rendered
-            for previous, run in zip([None, *found.runs], found.runs, strict=False)
-            if not run.control
+            for previous, fragment in zip([None, *found.fragments], found.fragments, strict=False)
+            if not fragment.is_control
         ]
         texts, before = [text for text, _ in pairs], [text for _, text in pairs]
         tokens = self._placed(texts, before)
@@ -116,8 +118,8 @@ class ConversationEncoder:
         return Tokens.concatenate(parts)
 
     def _before(self, previous: Fragment | None) -> str | None:
-        """What stands before a text; see PlacedEncoder."""
-        if previous is None or previous.control:
+        """The text before a text, as PlacedEncoder takes it."""
+        if previous is None or previous.is_control:
             return "" if previous and self._placed.behind_special else None
         return previous.text
 
@@ -126,52 +128,61 @@ def cut_at_answers(rendered: Rendered, template: ChatTemplate, conversation: Con
     """Cut where the answers of the conversation begin, learned or not: the prompts that led to them ended there.
 
     Args:
-        rendered: the conversation, or what it begins with.
-        template: says which answers, those that it learns.
+        rendered: the conversation, or the beginning of it.
+        template: finds the answers; those that it learns count.
 
     Raises:
         ConversationError: the template does not find them.
     """
     unmarked: list[bool | None] = [None] * len(conversation.messages)
-    every = template.render(replace(conversation, learned=unmarked)).runs
-    if not "".join(run.text for run in every).startswith("".join(run.text for run in rendered.runs)):
+    every = template.fragments(replace(conversation, learn=unmarked))
+    if not "".join(each.text for each in every).startswith("".join(each.text for each in rendered.fragments)):
         return rendered
     starts = [
         place
-        for place, (before, run) in zip(_places(every)[1:], pairwise(every), strict=False)
-        if run.learned and not before.learned
+        for place, (before, fragment) in zip(_places(every)[1:], pairwise(every), strict=False)
+        if fragment.is_learned and not before.is_learned
     ]
-    runs: list[Fragment] = []
-    numbers = []
-    for begin, run in zip(_places(rendered.runs), rendered.runs, strict=False):
-        numbers.append(len(runs))
-        inside = [start - begin for start in starts if begin < start < begin + len(run.text)]
-        runs += [run._replace(text=run.text[a:b]) for a, b in pairwise([0, *inside, len(run.text)])]
-    numbers.append(len(runs))
-    return rendered._replace(runs=runs, cuts=[cut if cut == NOWHERE else numbers[cut] for cut in rendered.cuts])
+    fragments: list[Fragment] = []
+    indices = []  # where each old fragment begins among the new ones
+    for begin, fragment in zip(_places(rendered.fragments), rendered.fragments, strict=False):
+        indices.append(len(fragments))
+        inside = [start - begin for start in starts if begin < start < begin + len(fragment.text)]
+        bounds = [0, *inside, len(fragment.text)]
+        fragments += [fragment._replace(text=fragment.text[a:b]) for a, b in pairwise(bounds)]
+    indices.append(len(fragments))
+    return rendered._replace(fragments=fragments, cut_points=rendered.cut_points.map(indices.__getitem__))
 
 
-def _places(runs: Sequence[Fragment]) -> list[int]:
-    """Where runs begin, in characters, and where the last one ends."""
-    return list(accumulate((len(run.text) for run in runs), initial=0))
+def _places(fragments: Sequence[Fragment]) -> list[int]:
+    """Where fragments begin, in characters, and where the last one ends."""
+    return list(accumulate((len(fragment.text) for fragment in fragments), initial=0))
 
 
-def _is_one_text(run: Fragment, following: Fragment) -> bool:
-    return not run.control and not following.control and run.learned == following.learned
+def _is_one_text(fragment: Fragment, following: Fragment) -> bool:
+    return not fragment.is_control and not following.is_control and fragment.is_learned == following.is_learned
 
 
-def _uncut(runs: Sequence[Fragment]) -> list[Fragment]:
+def _uncut(fragments: Sequence[Fragment]) -> list[Fragment]:
     """Text cut by special tokens alone, nothing learned."""
     merged: list[Fragment] = []
-    for control, group in groupby(runs, lambda run: run.control):
-        texts = [run.text for run in group]
-        merged += [Fragment(text, control, False) for text in (texts if control else ["".join(texts)])]
+    for is_control, group in groupby(fragments, lambda fragment: fragment.is_control):
+        texts = [fragment.text for fragment in group]
+        merged += [Fragment(text, is_control, False) for text in (texts if is_control else ["".join(texts)])]
     return merged
 
 
-def _cuts(found: Rendered, begin: int, ends: npt.NDArray[np.int64], lost: set[int]) -> list[int]:
-    """The places of a conversation's cuts in its ids, of which the first may be NOWHERE."""
-    places = [
-        NOWHERE if run == NOWHERE or begin + run in lost else int(ends[begin + run] - ends[begin]) for run in found.cuts
-    ]
-    return places[:1] + [place for place in places[1:] if place < NOWHERE]
+def _in_tokens(points: CutPoints, begin: int, ends: npt.NDArray[np.int64], lost: set[int]) -> CutPoints:
+    """Cut points in tokens, without those that lie within a token.
+
+    Args:
+        points: indices of a conversation's fragments, of which the first is fragment `begin` of all.
+        ends: where the fragments end in the ids.
+        lost: the fragments that begin within a token.
+    """
+
+    def known(index: int | None) -> bool:
+        return index is not None and begin + index not in lost
+
+    kept = CutPoints(points.first if known(points.first) else None, [index for index in points.later if known(index)])
+    return kept.map(lambda index: int(ends[begin + index] - ends[begin]))

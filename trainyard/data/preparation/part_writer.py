@@ -11,7 +11,7 @@ import xxhash
 from trainyard.data.sources.documents import Document
 from trainyard.data.sources.files import Piece
 from trainyard.data.sources.reader import Reader, Rejected
-from trainyard.data.store import ArrowWriter, array_types
+from trainyard.data.store import ArrowWriter, array_types, flat_cut_points
 from trainyard.data.tokenization.encoded import Tokens
 from trainyard.errors import DataError
 
@@ -81,11 +81,12 @@ class PartWriter:
             self._documents[batch.places[index][0].source] += 1
         self._bytes += sum(map(len, raw))
         self._learned += int(tokens.loss_mask.sum()) if tokens.loss_mask is not None else 0
+        cut_points = [flat_cut_points(points) for points in tokens.cut_points]
         made = {
             "lengths": tokens.lengths,
             "hashes": [xxhash.xxh3_64_intdigest(document) for document in raw],
-            "cuts": [place for places in tokens.cuts for place in places],
-            "cut_counts": [len(places) for places in tokens.cuts],
+            "cuts": [point for points in cut_points for point in points],
+            "cut_counts": [len(points) for points in cut_points],
         }
         for name, arrays in self._arrays.items():
             arrays.append(made[name])

@@ -15,7 +15,7 @@ import xxhash
 
 from trainyard.config.schema import DataConfig
 from trainyard.config.stages import STAGES
-from trainyard.data.conversations.formats import Conversation
+from trainyard.data.conversations.conversation import Conversation
 from trainyard.data.preparation import fingerprint
 from trainyard.data.preparation.parts import MakeEncoder, Parts, Report, group
 from trainyard.data.preparation.publish import check_rejected, publish
@@ -122,8 +122,11 @@ def summarize(prepared: Prepared, request: DataRequest) -> dict[str, Any]:
     conversations = {}
     if store.masked:
         both = (made.train, made.held_out)
-        counted = {name: sum(getattr(plan, name) for plan in both) for name in ("cut", "dropped")}
-        conversations = {"learned_tokens": store.summary["learned_tokens"], **counted}
+        conversations = {
+            "learned_tokens": store.summary["learned_tokens"],
+            "cut": sum(plan.shortened for plan in both),
+            "dropped": sum(plan.dropped for plan in both),
+        }
     return {
         "prepared": str(prepared.store),
         "documents": len(store),

@@ -13,21 +13,21 @@ Documents = npt.NDArray[np.int64]
 
 
 def split_documents(hashes: npt.NDArray[np.uint64], eval_fraction: float) -> tuple[Documents, Documents]:
-    """Document numbers for training and for evaluation, each ascending.
+    """The numbers of the documents for training and of those for evaluation, each ascending.
 
     A document is held out when the hash of its text falls into the lowest `eval_fraction` of the hash space, so the
-    choice never depends on the order or the company of the documents. When a corpus is so small that none does, the
-    one with the smallest hash is held out.
+    choice never depends on the order or the number of the documents. In a corpus so small that no hash falls there, the
+    document with the smallest hash is held out.
     """
     held_out = np.asarray(hashes) < np.uint64(min(int(eval_fraction * 2**64), 2**64 - 1))
     if eval_fraction > 0 and len(hashes) > 1 and not held_out.any():
-        held_out = hashes == hashes.min()  # all copies of it
+        held_out = hashes == hashes.min()  # with all its copies
         held_out &= not held_out.all()
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def is_mixed(sources: Sequence[SourceConfig]) -> bool:
-    """Does any source ask for another share than its size gives it?"""
+    """Does any source set a weight, or epochs other than 1?"""
     return any(source.weight is not None or source.epochs != 1 for source in sources)
 
 
@@ -38,22 +38,22 @@ def mix(
     sources: Sequence[SourceConfig],
     seed: int,
 ) -> Documents:
-    """The documents of one pass over a mixture, those of a source that is seen twice twice.
+    """The documents of one pass over a mixture; a source that is seen twice has its documents twice.
 
-    Without weights every source is seen `epochs` times. With weights a source has weight / sum of the weights of the
-    mixture's tokens, and the mixture is as large as it can be without a source being seen more than `epochs` times.
-    Of a fraction of a source, whole documents are chosen by a permutation that `seed` selects.
+    Without weights every source is seen `epochs` times. With weights a source gets the share weight / sum of weights
+    of the mixture's tokens, and the mixture is as large as it can be while no source is seen more than `epochs` times.
+    For a fraction of a source, whole documents are chosen by a permutation that `seed` selects.
 
-    Two sources of 300 and 100 tokens, weight 1 each and epochs 1 and 2, give 200 tokens of the first and the second
-    twice.
+    Two sources of 300 and 100 tokens, with weight 1 each and epochs 1 and 2, give 200 tokens of the first source and
+    the second source twice.
 
     Args:
-        documents: numbers of the documents to choose from, ascending.
-        lengths: tokens of every document of the store.
-        source_documents: documents of each source, in the order of the store.
+        documents: the numbers of the documents to choose from, ascending.
+        lengths: tokens of each document of the store.
+        source_documents: how many documents of the store each source has, in order.
 
     Raises:
-        DataError: a source has a weight and no tokens.
+        DataError: a source with a weight has no tokens.
     """
     ends = np.searchsorted(documents, np.cumsum(source_documents))
     groups = np.split(documents, ends[:-1])
@@ -69,7 +69,7 @@ def mix(
     parts = []
     for number, (group, size, budget) in enumerate(zip(groups, sizes, budgets, strict=True)):
         passes, rest = divmod(budget, size) if size else (0, 0)
-        if size - rest < 0.5:  # rounding: one source decides the total, and is seen whole
+        if size - rest < 0.5:  # rounding: the source that decides the total is seen whole
             passes, rest = passes + 1, 0
         elif passes and rest < 0.5:
             rest = 0

@@ -20,7 +20,7 @@ Indices = npt.NDArray[np.int64]
 
 
 Stretches = Sequence[tuple[int, int]]
-"""Ranges [first, stop) of global positions, ascending and apart."""
+"""Ranges [first, stop) of global positions, ascending, with gaps between them."""
 
 
 def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -50,9 +50,9 @@ def permute(positions: Indices, n: int, key: int) -> Indices:
 
 
 def sample_indices(positions: Indices, n: int, seed: int) -> Indices:
-    """Which of n samples stands at each global position. Position n is the first of the second epoch, and so on.
+    """The sample, one of n, at each global position. Position n is the first of the second epoch, and so on.
 
-    Every epoch is another permutation; for one seed and one n the sequence never depends on the number of ranks.
+    Every epoch is another permutation. The result depends on the seed and n, never on the number of ranks.
     """
     epochs, places = np.divmod(positions, n)
     result = np.empty_like(places)
@@ -63,7 +63,7 @@ def sample_indices(positions: Indices, n: int, seed: int) -> Indices:
 
 
 def merged(ranges: Iterable[Sequence[int]]) -> Stretches:
-    """Ranges [first, stop) in any order, those that touch or overlap made one: 6-8 4-6 1-2 are 1-2 4-8."""
+    """Ranges [first, stop) in any order, with those that touch or overlap joined: 6-8 4-6 1-2 become 1-2 4-8."""
     result: list[tuple[int, int]] = []
     for first, stop in sorted((first, stop) for first, stop in ranges):
         if result and first <= result[-1][1]:
@@ -74,10 +74,10 @@ def merged(ranges: Iterable[Sequence[int]]) -> Stretches:
 
 
 def without(places: Indices, skipped: Stretches) -> Indices:
-    """The global positions at the given places of the order, once the stretches `skipped` are taken out of it.
+    """The global positions at the given places of the order that is left without the stretches `skipped`.
 
-    With 4-6 and 8-9 taken out, the places 3 4 5 6 are the positions 3 6 7 9. What lies before a stretch keeps its
-    place, so a run that leaves out a stretch is the same run up to there.
+    Without 4-6 and 8-9, the places 3 4 5 6 are the positions 3 6 7 9. Positions before a stretch keep their place, so
+    a run that leaves out a stretch is the same run up to that stretch.
     """
     positions = places
     for first, stop in skipped:

@@ -1,7 +1,7 @@
-"""How sequences are cut from a token store, as index arrays. A plan never touches a token.
+"""Packing: how sequences are made of the documents of a token store, as index arrays. A plan holds no token.
 
-Three ways, by data.packing: concat (block grouping), best_fit (packing without cutting what fits), padded (a document
-per sequence). One store serves them all.
+data.packing chooses the function: concat (block grouping), best_fit (packing that cuts only documents longer than a
+block) or padded (a document per sequence). One store serves them all.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,32 @@ Integers = npt.NDArray[np.int64]
 
 
 _BLOCKS_AT_ONCE = 1 << 16
-"""So many are cut in one go, which bounds what that takes beside the plan itself."""
+"""Blocks that concat makes in one go, which bounds its memory beside the plan itself."""
 
 
 _ARRAYS = ("first", "starts", "lengths", "joins")
 
+_FIELDS = {
+    "block_size": "block_size",
+    "num_tokens": "num_tokens",
+    "tail": "tail",
+    "cut": "shortened",
+    "dropped": "dropped",
+}
+"""The other fields of a plan by their keys in plans.json."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Sequences of at most `block_size` tokens, each made of pieces of documents.
+    """Sequences of at most `block_size` tokens, each made of spans of documents.
 
-    Sequence i is made of the pieces [first[i], first[i + 1]); piece p is the `lengths[p]` tokens of the store from
-    `starts[p]` on. The arrays may be memory maps, so a plan of any size costs a process nothing.
+    Sequence i is made of the spans [first[i], first[i + 1]); span s is the `lengths[s]` tokens of the store from
+    `starts[s]` on. The arrays may be memory maps, so a plan of any size costs a process nothing.
+
+    Documents of 5, 2 and 1 tokens in blocks of 4, by best_fit: sequence 0 is the first 4 tokens of the first document,
+    sequence 1 the second document, the last token of the first and the third one:
+
+        first 0 1 4    starts 0 5 4 7    lengths 4 2 1 1
     """
 
     block_size: int
@@ -39,8 +53,8 @@ class Plan:
     tail: int = 0
     """Tokens after the last whole block of `concat`, the only ones of the documents that no sequence holds."""
     joins: npt.NDArray[np.bool_] | None = None
-    """For each piece whether it goes on with the document of the piece before; None: none does."""
-    cut: int = 0
+    """For each span whether it continues the document of the span before; None: no span does."""
+    shortened: int = 0
     """Conversations that were shortened to fit."""
     dropped: int = 0
     """Conversations that were left out."""
@@ -55,48 +69,48 @@ class Plan:
 
     @property
     def tokens_per_sequence(self) -> float:
-        """Mean."""
+        """The mean."""
         return self.num_tokens / len(self) if len(self) else 0.0
 
     def sequence(self, index: int) -> tuple[list[int], list[int]]:
-        """Where the pieces of sequence `index` begin in the store, and how many tokens they have, in order."""
+        """Where the spans of sequence `index` begin in the store, and how many tokens they have, in order."""
         if not 0 <= index < len(self):
             raise IndexError(f"sequence {index} of {len(self)}")
         begin, end = self.first[index : index + 2].tolist()
         return self.starts[begin:end].tolist(), self.lengths[begin:end].tolist()
 
-    def pieces(self, index: int) -> list[tuple[int, int]]:
-        """The same as [start, stop) ranges of the store."""
+    def spans(self, index: int) -> list[tuple[int, int]]:
+        """The spans of sequence `index` as [start, stop) ranges of the store."""
         return [(start, start + length) for start, length in zip(*self.sequence(index), strict=True)]
 
     def segments(self, index: int, lengths: list[int]) -> npt.NDArray[np.int64]:
-        """Tokens of each document in sequence `index`, whose pieces have these lengths; they add up to its length."""
+        """Tokens of each document in sequence `index`, whose spans have these lengths; they add up to its length."""
         if self.joins is None:
             return np.array(lengths, dtype=np.int64)
         begin, end = self.first[index : index + 2].tolist()
         return np.add.reduceat(np.array(lengths, dtype=np.int64), np.flatnonzero(~self.joins[begin:end]))
 
     def save(self, directory: Path, name: str) -> dict[str, Any]:
-        """Writes the arrays as <name>-*.npy; returns what `load` wants to know beside them."""
+        """Writes the arrays as <name>-*.npy; returns the other fields under their names on disk, for `load`."""
         for array in _ARRAYS:
             if getattr(self, array) is not None:
                 np.save(directory / f"{name}-{array}.npy", getattr(self, array))
-        return {field: getattr(self, field) for field in ("block_size", "num_tokens", "tail", "cut", "dropped")}
+        return {key: getattr(self, field) for key, field in _FIELDS.items()}
 
     @classmethod
     def load(cls, directory: Path, name: str, described: dict[str, Any]) -> "Plan":
         """A saved plan, its arrays mapped into memory."""
         files = {array: directory / f"{name}-{array}.npy" for array in _ARRAYS}
         arrays: Any = {array: np.load(file, mmap_mode="r") for array, file in files.items() if file.exists()}
-        return cls(**described, **arrays)
+        return cls(**{_FIELDS[key]: value for key, value in described.items()}, **arrays)
 
 
 def concat(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool) -> Plan:
-    """Block grouping: the documents follow one another in one stream that is cut every `block_size` tokens.
+    """Block grouping: the documents follow one another in one stream, which is cut every `block_size` tokens.
 
     For documents of 3, 4 and 5 tokens and block_size 4 the sequences hold the tokens [0, 4), [4, 8) and [8, 12) of the
-    stream; sequence 0 is the first document and one token of the second. What is left after the last whole block is
-    one shorter sequence if `keep_tail`, and otherwise the plan's tail.
+    stream; sequence 0 is the first document and one token of the second. The rest after the last whole block is one
+    shorter sequence if `keep_tail`, and otherwise the plan's tail.
 
     Args:
         starts: where each document begins in the store, in tokens; int64, any order, repeats allowed.
@@ -108,31 +122,31 @@ def concat(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: b
     blocks = whole + int(keep_tail and rest > 0)
     used = min(total, blocks * block_size)
     inside = (lengths > 0) & (ends < used) & (ends % block_size > 0)  # documents that end within a block
-    num_pieces = blocks + int(inside.sum())
+    num_spans = blocks + int(inside.sum())
     first, at = np.zeros(blocks + 1, np.int64), 0
-    piece_starts, piece_lengths = np.empty(num_pieces, np.int64), np.empty(num_pieces, np.int32)
+    span_starts, span_lengths = np.empty(num_spans, np.int64), np.empty(num_spans, np.int32)
     for block in range(0, blocks, _BLOCKS_AT_ONCE):
         stop = min(block + _BLOCKS_AT_ONCE, blocks)
         begin, end = block * block_size, min(stop * block_size, used)
         some = slice(np.searchsorted(ends, begin, "right"), np.searchsorted(ends, end, "left"))
         block_ends = np.minimum(np.arange(block + 1, stop + 1) * block_size, used)
-        cuts = np.sort(np.concatenate([ends[some][inside[some]], block_ends]))
-        begins = np.concatenate([[begin], cuts[:-1]])
+        stops = np.sort(np.concatenate([ends[some][inside[some]], block_ends]))
+        begins = np.concatenate([[begin], stops[:-1]])
         documents = np.searchsorted(ends, begins, "right")
-        piece_starts[at : at + len(cuts)] = starts[documents] + begins - (ends[documents] - lengths[documents])
-        piece_lengths[at : at + len(cuts)] = cuts - begins
-        first[block + 1 : stop + 1] = at + np.searchsorted(cuts, block_ends, "right")
-        at += len(cuts)
-    return Plan(block_size, first, piece_starts, piece_lengths, used, total - used)
+        span_starts[at : at + len(stops)] = starts[documents] + begins - (ends[documents] - lengths[documents])
+        span_lengths[at : at + len(stops)] = stops - begins
+        first[block + 1 : stop + 1] = at + np.searchsorted(stops, block_ends, "right")
+        at += len(stops)
+    return Plan(block_size, first, span_starts, span_lengths, used, total - used)
 
 
 def best_fit(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool = True) -> Plan:
     """Best-fit-decreasing packing (Ding et al., "Fewer Truncations Improve Language Modeling", 2024).
 
-    Documents longer than a block are cut every block_size tokens; no other is cut. Then the pieces, longest first, go
-    each into the fullest sequence that still has room for it. All sequences with the same room are alike, so pieces of
+    Documents longer than a block are cut every block_size tokens; no other is cut. Then the spans, longest first, go
+    each into the fullest sequence that still has room for it. All sequences with the same room are alike, so spans of
     one length are placed together, as many as there are sequences of the best room: the work grows with the number of
-    different lengths rather than with the number of pieces. For pieces of 5, 3, 2, 2 and block_size 7 the sequences
+    different lengths rather than with the number of spans. For spans of 5, 3, 2, 2 and block_size 7 the sequences
     are 5 2 and 3 2. No token is lost, so `keep_tail` has no meaning here.
     """
     starts, lengths = _chunks(starts, lengths, block_size)
@@ -191,7 +205,7 @@ class _Room:
 
 
 def padded(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool = True) -> Plan:
-    """One document per sequence; one that is longer than a block takes several. No token is lost."""
+    """One document per sequence; a document longer than a block takes several. No token is lost."""
     starts, lengths = _chunks(starts, lengths, block_size)
     return Plan(block_size, np.arange(len(starts) + 1), starts, _int32(lengths), int(lengths.sum()))
 
@@ -209,3 +223,4 @@ def _int32(values: Integers) -> npt.NDArray[np.int32]:
 
 
 PACKINGS: dict[str, Callable[..., Plan]] = {"concat": concat, "best_fit": best_fit, "padded": padded}
+"""The functions behind data.packing: each packs documents, given by start and length, into a plan."""

@@ -1,4 +1,7 @@
-"""The plans of a run, for training and for the held-out documents: made once, beside the store, and mapped by all."""
+"""The plans of a run, for training and for the held-out documents: made once beside the store, and mapped by all ranks.
+
+A plan's directory is `<store>/plans/<digest>`, where the digest covers the settings that decide the plan.
+"""
 
 import json
 import secrets
@@ -22,6 +25,8 @@ PLAN_FORMAT = 1
 
 @dataclass(frozen=True)
 class Plans:
+    """The sequences of the training documents, and those of the documents that are held out for evaluation."""
+
     train: Plan
     held_out: Plan
 
@@ -38,23 +43,23 @@ def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
     if is_mixed(data.sources):
         source_documents = [source["documents"] for source in store.summary["sources"]]
         training = mix(training, lengths, source_documents, data.sources, seed)
-    cut = PACKINGS[data.packing]
+    pack = PACKINGS[data.packing]
     if store.masked:
         fitted = [fit(store, chosen, data.block_size, data.truncation) for chosen in (training, held_out)]
-        return Plans(*(each.expand(_pack(cut, each, data.block_size)) for each in fitted))
+        return Plans(*(each.expand(_pack_fitted(pack, each, data.block_size)) for each in fitted))
     return Plans(
-        cut(starts[training], lengths[training], data.block_size, keep_tail=False),
-        cut(starts[held_out], lengths[held_out], data.block_size, keep_tail=True),
+        pack(starts[training], lengths[training], data.block_size, keep_tail=False),
+        pack(starts[held_out], lengths[held_out], data.block_size, keep_tail=True),
     )
 
 
-def _pack(cut: Callable[..., Plan], fitted: Fitted, block_size: int) -> Plan:
-    """A plan whose pieces are conversations by number: none is longer than a block, so none is cut."""
-    return cut(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, block_size, keep_tail=True)
+def _pack_fitted(pack: Callable[..., Plan], fitted: Fitted, block_size: int) -> Plan:
+    """A plan whose spans are conversations by number: all of them fit into a block, so `pack` cuts none."""
+    return pack(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, block_size, keep_tail=True)
 
 
 def directory(store: Path, data: DataConfig, seed: int) -> Path:
-    """Where the plans of these settings lie once they are saved."""
+    """The directory for the saved plans of these settings."""
     shares = [[source.weight, source.epochs] for source in data.sources] + [seed] if is_mixed(data.sources) else []
     decisive = [PLAN_FORMAT, data.packing, data.block_size, data.eval_fraction, data.truncation, shares]
     return store / "plans" / xxhash.xxh3_64_hexdigest(json.dumps(decisive).encode())
@@ -68,13 +73,14 @@ def save(plans: Plans, target: Path) -> None:
     (staging / "plans.json").write_text(json.dumps(described), encoding="utf-8")
     try:
         staging.rename(target)
-    except OSError:  # another start was faster; both are the same
+    except OSError:  # another start was faster; both plans are the same
         shutil.rmtree(staging)
         if not target.is_dir():
             raise
 
 
 def load(target: Path) -> Plans:
+    """The plans of a directory that `save` wrote."""
     described = json.loads((target / "plans.json").read_text(encoding="utf-8"))
     return Plans(*(Plan.load(target, name, described[name]) for name in ("train", "held_out")))
 

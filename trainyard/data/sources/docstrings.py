@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from trainyard.data.conversations.formats import Conversation
+from trainyard.data.conversations.conversation import Conversation
 
 _MOST = 600
 """Characters of a docstring's first paragraph; a longer one makes no good answer."""

@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from trainyard.data.conversations.formats import Conversation, parse
+from trainyard.data.conversations.conversation import Conversation
+from trainyard.data.conversations.formats import parse
 from trainyard.errors import ConversationError, DataError
 
 Document = str | Conversation

@@ -1,11 +1,33 @@
-"""Token ids of several documents as flat arrays."""
+"""What every encoder returns: the token ids of several documents, as flat arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+
+class CutPoints(NamedTuple):
+    """Where a conversation may be cut: the places where its exchanges begin, ascending.
+
+    An exchange is a message of the user with all that follows it, up to the user's next message behind an answer. The
+    unit is the holder's: characters of a rendered text, fragments of it, or tokens.
+    """
+
+    first: int | None = None
+    """Where the first exchange begins. What stands before it, such as a system message, is the lead. None: the template
+    does not render the lead as a text of its own, so its end is unknown."""
+    later: Sequence[int] = ()
+    """Where each further exchange begins."""
+
+    def known(self) -> list[int]:
+        """All points, ascending."""
+        return [*([] if self.first is None else [self.first]), *self.later]
+
+    def map(self, convert: Callable[[int], int]) -> "CutPoints":
+        """The same points in another unit."""
+        return CutPoints(None if self.first is None else convert(self.first), [convert(point) for point in self.later])
 
 
 class Tokens(NamedTuple):
@@ -16,28 +38,31 @@ class Tokens(NamedTuple):
     lengths: npt.NDArray[np.int64]
     """Ids per document."""
     loss_mask: npt.NDArray[np.uint8] | None = None
-    """For each id 1 if it is learned, else 0."""
-    cuts: Sequence[Sequence[int]] = ()
-    """For each document the places, counted in its ids, at which it may be cut; see template.Rendered."""
+    """For each id 1 if the loss counts it, else 0."""
+    cut_points: Sequence[CutPoints] = ()
+    """For each document, in tokens from its beginning."""
     refused: Mapping[int, str] = MappingProxyType({})
-    """Documents that gave no ids, by their number in the call, with the reason; `lengths` leaves them out."""
+    """The reasons for documents that gave no ids, by their index in the call. The other fields leave them out."""
 
     @classmethod
     def join(cls, documents: Sequence[Sequence[int]]) -> "Tokens":
+        """From documents as lists of ids."""
         lengths = np.array([len(ids) for ids in documents], dtype=np.int64)
         flat = np.fromiter((token for ids in documents for token in ids), dtype=np.uint32, count=int(lengths.sum()))
         return cls(flat, lengths)
 
     @classmethod
     def concatenate(cls, documents: Sequence[npt.NDArray[np.uint32]]) -> "Tokens":
+        """From documents as arrays of ids."""
         flat = np.concatenate(documents) if documents else np.empty(0, np.uint32)
         return cls(flat, np.array([len(ids) for ids in documents], dtype=np.int64))
 
     def documents(self) -> list[npt.NDArray[np.uint32]]:
-        """The ids of every document by itself."""
+        """The ids of each document, as views."""
         return np.split(self.ids, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
     def document(self, index: int) -> npt.NDArray[np.uint32]:
+        """The ids of one document, as a view."""
         stop = int(self.lengths[: index + 1].sum())
         return self.ids[stop - int(self.lengths[index]) : stop]
 
@@ -66,7 +91,7 @@ def surround(tokens: Tokens, before: Sequence[int], after: Sequence[int]) -> Tok
 
 
 def close(tokens: Tokens, end: int) -> Tokens:
-    """Ends every document by `end`, those that end so already excepted.
+    """Adds `end` to every document that does not end with it already.
 
     With end=0 the documents [5, 6], [7, 0] and [] become [5, 6, 0], [7, 0] and [0].
     """

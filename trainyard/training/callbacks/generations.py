@@ -34,12 +34,12 @@ def questions(held_out: TokenDataset) -> Iterator[Question]:
         ends = np.cumsum(sample["segments"])
         for start, end in zip(ends - sample["segments"], ends, strict=True):
             ids = sample["input_ids"][start:end]
-            if sample["learned"] is None:
+            if sample["loss_mask"] is None:
                 begin, stop = PROMPT_TOKENS, len(ids)
             else:
-                learned = sample["learned"][start:end]
-                begin = int(learned.argmax())
-                stop = begin + int(np.append(~learned[begin:], True).argmax())
+                loss_mask = sample["loss_mask"][start:end]
+                begin = int(loss_mask.argmax())
+                stop = begin + int(np.append(~loss_mask[begin:], True).argmax())
             if 0 < begin < stop:
                 yield Question(ids[:begin].tolist(), ids[begin:stop].tolist())
 

@@ -13,7 +13,7 @@ from trainyard.data.batches.collator import IGNORE, Collator, Sample
 def sample(*segments: list[int]) -> Sample:
     ids = np.array([token for segment in segments for token in segment], dtype=np.int64)
     lengths = np.array([len(segment) for segment in segments], dtype=np.int64)
-    return Sample(input_ids=ids, segments=lengths, learned=np.ones(len(ids), dtype=bool))
+    return Sample(input_ids=ids, segments=lengths, loss_mask=np.ones(len(ids), dtype=bool))
 
 
 def test_a_short_sequence_is_filled_up_and_not_learned() -> None:

@@ -11,7 +11,7 @@ from trainyard.data.batches.collator import Collator
 from trainyard.data.batches.dataset import TokenDataset
 from trainyard.data.batches.loader import BatchLayout, eval_loader, train_loader
 from trainyard.data.sequences.packing import Plan, concat
-from unit.data.test_store import make_store
+from unit.stores import make_store
 
 SPLIT = BatchLayout(rank=1, world_size=2, micro_batch=3, accumulation=2)
 

@@ -7,11 +7,11 @@ from conftest import ROOT
 from small_tokenizers import KINDS, small_tokenizer
 from tokenizers import AddedToken
 
-from trainyard.data.conversations.answers import NOWHERE
+from trainyard.data.conversations.conversation import Conversation
 from trainyard.data.conversations.encode import ConversationEncoder, cut_at_answers
-from trainyard.data.conversations.formats import Conversation
-from trainyard.data.conversations.template import ChatTemplate, Fragment, Rendered
-from trainyard.data.tokenization.encoded import Tokens
+from trainyard.data.conversations.fragments import Fragment, Rendered
+from trainyard.data.conversations.template import ChatTemplate
+from trainyard.data.tokenization.encoded import CutPoints, Tokens
 from trainyard.errors import DataError
 
 PLAIN = (ROOT / "trainyard" / "data" / "conversations" / "templates" / "plain.jinja").read_text()
@@ -26,8 +26,8 @@ def text(words: str, learned: bool = False) -> Fragment:
 END = Fragment("</s>", True, True)
 
 
-def encode(kind: str, runs: list[Fragment], cuts: list[int]) -> Tokens:
-    return ConversationEncoder(built(kind))([Rendered(runs, cuts, False)])
+def encode(kind: str, fragments: list[Fragment], *cut_points: int) -> Tokens:
+    return ConversationEncoder(built(kind))([Rendered(fragments, CutPoints(cut_points[0], cut_points[1:]))])
 
 
 def ids_of(kind: str, words: str) -> list[int]:
@@ -37,13 +37,15 @@ def ids_of(kind: str, words: str) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_exchange_that_begins_in_text_leaves_the_text_whole(kind: str) -> None:
     """As "Be brief." and "Human: " at inference, where a byte-level tokenizer makes two tokens of what is between."""
-    runs = [text("Be brief.\n\n"), text("Human: Hi [/INST]"), text(" Hello.", True), END]
-    tokens = encode(kind, runs, [1])
+    fragments = [text("Be brief.\n\n"), text("Human: Hi [/INST]"), text(" Hello.", True), END]
+    tokens = encode(kind, fragments, 1)
     whole = ids_of(kind, "Be brief.\n\nHuman: Hi [/INST] Hello.</s>")
     assert tokens.ids.tolist() == whole
     assert tokens.loss_mask is not None
     assert sum(tokens.loss_mask) == len(whole) - len(ids_of(kind, "Be brief.\n\nHuman: Hi [/INST]"))
-    ((cut,),) = tokens.cuts
+    ((cut, later),) = tokens.cut_points
+    assert cut is not None
+    assert later == []
     behind = built(kind).decode(whole[cut:]).lstrip()
     assert behind.startswith("Human:" if kind != "unigram" else "Human")
     if kind == "byte_level":
@@ -54,16 +56,16 @@ def test_an_exchange_that_begins_in_text_leaves_the_text_whole(kind: str) -> Non
 def test_an_exchange_that_begins_within_a_token_begins_nowhere(kind: str) -> None:
     whole = ids_of(kind, "x the yard")
     assert any("the" in token for token in built(kind).convert_ids_to_tokens(whole))
-    runs = [text("x t"), text("he yard"), END, text("x t"), text("he yard"), END]
-    tokens = encode(kind, runs, [1, 3, 4])
+    fragments = [text("x t"), text("he yard"), END, text("x t"), text("he yard"), END]
+    tokens = encode(kind, fragments, 1, 3, 4)
     assert tokens.ids.tolist() == ids_of(kind, "x the yard</s>x the yard</s>")
-    assert tokens.cuts == [[NOWHERE, len(whole) + 1]]
+    assert tokens.cut_points == [CutPoints(None, [len(whole) + 1])]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_text_is_cut_where_learning_begins(kind: str) -> None:
-    runs = [text("the ya"), text("rd trains", True), END]
-    tokens = encode(kind, runs, [0])
+    fragments = [text("the ya"), text("rd trains", True), END]
+    tokens = encode(kind, fragments, 0)
     prompt = ids_of(kind, "the ya")
     assert tokens.ids[: len(prompt)].tolist() == prompt
     assert tokens.loss_mask is not None
@@ -73,26 +75,26 @@ def test_text_is_cut_where_learning_begins(kind: str) -> None:
 
 def test_conversations_together_are_conversations_one_by_one() -> None:
     many = [
-        Rendered([text("the yard\n\n"), text("trains "), text("x", True), END], [1], False),
-        Rendered([Fragment("<s>", True, False), text("yard"), text("語", True), END], [0], False),
-        Rendered([text("yard", True), END, text("\n\nyard"), text("yard", True), END], [0, 2], False),
+        Rendered([text("the yard\n\n"), text("trains "), text("x", True), END], CutPoints(1)),
+        Rendered([Fragment("<s>", True, False), text("yard"), text("語", True), END], CutPoints(0)),
+        Rendered([text("yard", True), END, text("\n\nyard"), text("yard", True), END], CutPoints(0, [2])),
     ]
     for kind in KINDS:
         encoder = ConversationEncoder(built(kind))
         together, alone = encoder(many), [encoder([found]) for found in many]
         assert [part.tolist() for part in together.documents()] == [tokens.ids.tolist() for tokens in alone]
-        assert list(together.cuts) == [tokens.cuts[0] for tokens in alone]
+        assert list(together.cut_points) == [tokens.cut_points[0] for tokens in alone]
         assert encoder([]).ids.tolist() == []
 
 
 def test_a_mismatch_is_described() -> None:
     tokenizer = small_tokenizer("llama")
     tokenizer.add_tokens([AddedToken("<turn>", special=True, single_word=True)])
-    found = Rendered([Fragment("<turn>", True, False), text("yard"), Fragment("</s>", True, False)], [], False)
+    found = Rendered([Fragment("<turn>", True, False), text("yard"), Fragment("</s>", True, False)])
     assert ConversationEncoder(tokenizer).mismatch([found]) == (
         "of '<turn>yard</s>' it makes ['▁', '<0x3C>', 't'] from token 0 on, and of the parts ['<turn>', 'y', 'ar']"
     )
-    assert ConversationEncoder(tokenizer).mismatch([found._replace(runs=found.runs[1:])]) is None
+    assert ConversationEncoder(tokenizer).mismatch([found._replace(fragments=found.fragments[1:])]) is None
     assert ConversationEncoder(tokenizer).mismatch([found._replace(spells=True)]) is None
 
 
@@ -101,7 +103,7 @@ def test_a_special_token_that_comes_of_text_is_an_error() -> None:
     tokenizer.add_tokens([AddedToken("<end>", special=False)])
     tokenizer.eos_token = "<end>"
     with pytest.raises(DataError, match="the tokenizer makes '<end>' of text that spells it; leave that out"):
-        ConversationEncoder(tokenizer)([Rendered([text("a <end>")], [], True)])
+        ConversationEncoder(tokenizer)([Rendered([text("a <end>")], spells=True)])
 
 
 # ---- cut_at_answers ----
@@ -113,7 +115,7 @@ def conversation(*said: str) -> Conversation:
 
 
 def shown(found: Rendered) -> list[str]:
-    return [run.text for run in found.runs]
+    return [fragment.text for fragment in found.fragments]
 
 
 def test_prompts_end_where_answers_begin_whatever_is_learned() -> None:

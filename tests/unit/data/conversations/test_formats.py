@@ -7,7 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from trainyard.data.conversations.formats import COLUMNS, FORMATS, Conversation, Message, parse
+from trainyard.data.conversations.conversation import Conversation, Message
+from trainyard.data.conversations.formats import COLUMNS, FORMATS, parse
 from trainyard.errors import ConversationError
 
 

@@ -42,8 +42,8 @@ def test_golden(name: str, case: str) -> None:
         assert tokens.refused == {0: golden}
         return
     texts = [text for text, _ in golden]
-    runs = template.runs(conversation)
-    assert shares(runs) == texts
+    fragments = template.fragments(conversation)
+    assert shares(fragments) == texts
     assert tokens.ids.tolist() == [token for _, ids in golden for token in ids]
     assert tokens.loss_mask is not None
     assert tokens.loss_mask.tolist() == [number % 2 for number, (_, ids) in enumerate(golden) for _ in ids]

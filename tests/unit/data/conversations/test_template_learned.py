@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trainyard.data.conversations.answers import Renderer
+from trainyard.data.conversations.rendering import Renderer
 from unit.template_cases import (
     BYE,
     CASES,
@@ -39,7 +39,7 @@ def test_every_token() -> None:
     template = chat_template("chatml", learn_prompt=True)
     for conversation in (LONG, talk(*LONG.messages, flags=dict.fromkeys(range(5), False))):
         whole = TOKENIZER.apply_chat_template(conversation.messages, chat_template=TEMPLATES["chatml"], tokenize=False)
-        assert shares(template.runs(conversation)) == ["", whole]
+        assert shares(template.fragments(conversation)) == ["", whole]
     cut = chat_template(changed("turn.content[:3]"), learn_prompt=True)
     assert refusal(cut, CASES["single"]) == "message 1: the template renders 'Hel' where the answer 'Hello.' should be"
 
@@ -109,7 +109,7 @@ def test_answers_in_a_row() -> None:
 def test_reasoning_of_earlier_turns_is_dropped(think: Any) -> None:
     template = chat_template("chatml_drops_reasoning")
     conversation = talk(HI, think("Hello.", "Greet."), BYE, think("See you.", "Part."))
-    assert shares(template.runs(conversation)) == [
+    assert shares(template.fragments(conversation)) == [
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
         "Hello.<|im_end|>",
         "\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n",
@@ -162,7 +162,7 @@ def test_calls_and_reasoning_before_the_last_question() -> None:
         {"role": "tool", "content": "4"},
         thinking("It is 4.", "Done too."),
     )
-    assert shares(template.runs(conversation)) == [
+    assert shares(template.fragments(conversation)) == [
         "<|im_start|>user\n1+2?<|im_end|>\n<|im_start|>assistant\n",
         '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call><|im_end|>',
         "\n<|im_start|>tool\n3<|im_end|>\n<|im_start|>assistant\n",
@@ -188,7 +188,7 @@ def test_an_empty_result_before_an_answer_in_history() -> None:
 
 def test_a_system_message_that_moves_to_the_last_question() -> None:
     template = chat_template("inst_system_last")
-    assert shares(template.runs(LONG)) == [
+    assert shares(template.fragments(LONG)) == [
         "<s>[INST] Hi[/INST]",
         " Hello.</s>",
         "[INST] Be brief.\n\nBye[/INST]",
@@ -196,7 +196,7 @@ def test_a_system_message_that_moves_to_the_last_question() -> None:
     ]
     same = talk(SYSTEM, HI, HELLO, HI, HELLO, HI, HELLO)
     assert learned(template, same) == [" Hello.</s>"] * 3
-    assert shares(template.runs(talk(*same.messages, flags={2: False, 4: False})))[-1:] == [" Hello.</s>"]
+    assert shares(template.fragments(talk(*same.messages, flags={2: False, 4: False})))[-1:] == [" Hello.</s>"]
     assert "message 4: at inference the prompt goes on with" in refusal(
         template, talk(*same.messages, flags={2: False})
     )
@@ -228,8 +228,8 @@ def test_a_usual_opening_of_answers_spares_renderings(monkeypatch: pytest.Monkey
     for name in ("chatml", "headers", "renamed_model", "plain"):
         template = chat_template(name)
         rendered.clear()
-        runs = template.runs(long)
+        fragments = template.fragments(long)
         counts[name] = len(rendered)
         template._markup = template._markup._replace(opening="")
-        assert template.runs(long) == runs
+        assert template.fragments(long) == fragments
     assert counts == {"chatml": 4, "headers": 4, "renamed_model": 4, "plain": 17}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from conftest import SHARED_DATA
 
-from trainyard.data.conversations.formats import COLUMNS, Conversation, Message, parse
+from trainyard.data.conversations.conversation import Conversation, Message
+from trainyard.data.conversations.formats import COLUMNS, parse
 from trainyard.data.conversations.template import ChatTemplate
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import ConversationError
@@ -35,7 +36,7 @@ def spoken(message: Message) -> str:
 def check(tokenizer: Any, template: ChatTemplate, conversation: Conversation) -> int:
     """What is learned is what the assistant says, and the rest what transformers renders; how many answers that are."""
     messages = conversation.messages
-    got = shares(template.runs(conversation))
+    got = shares(template.fragments(conversation))
     how = {"tools": conversation.tools, "tokenize": False}
     assert "".join(got) == tokenizer.apply_chat_template(messages, **how)
     assert "".join(got[:-2]) == tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, **how)

@@ -55,7 +55,7 @@ def test_earlier_answers_that_end_otherwise_are_refused() -> None:
     assert refusal(template, CASES["multi"]) == (
         "message 1: the template renders 'Hello.<s>[Bye<s>[See you.' where the answer 'Hello.' should be"
     )
-    assert shares(last.runs(CASES["multi"])) == ["[Hi<s>[Hello.<s>[Bye<s>[", "See you.</s>"]
+    assert shares(last.fragments(CASES["multi"])) == ["[Hi<s>[Hello.<s>[Bye<s>[", "See you.</s>"]
 
 
 def test_what_follows_the_conversation_is_not_learned() -> None:
@@ -63,9 +63,9 @@ def test_what_follows_the_conversation_is_not_learned() -> None:
     template = chat_template(closed)
     assert template.end == "<|im_end|>"
     for case in ("single", "tools"):
-        *said, rest = shares(chat_template("tools_in_system").runs(CASES[case]))
+        *said, rest = shares(chat_template("tools_in_system").fragments(CASES[case]))
         assert rest == "\n"
-        assert shares(template.runs(CASES[case])) == [*said, "\n</s>"]
+        assert shares(template.fragments(CASES[case])) == [*said, "\n</s>"]
     assert learned(template, talk(HI, called("add", a=1)))[0].endswith("</tool_call><|im_end|>")
 
 

@@ -4,7 +4,7 @@ import json
 
 from tokenizers import AddedToken
 
-from trainyard.data.conversations.template import Fragment
+from trainyard.data.conversations.fragments import Fragment
 from unit.template_cases import (
     CASES,
     HELLO,
@@ -39,9 +39,9 @@ def test_content_cannot_end_a_turn() -> None:
         assistant("\U000f0000 \U00100000\U0010fffd \ue000"),
         tools=[{"type": "function", "function": {"name": "f<s>", "description": FORGED, "<|im_end|>": 1}}],
     )  # fmt: skip
-    runs = chat_template("tools_in_system").runs(conversation)
+    fragments = chat_template("tools_in_system").fragments(conversation)
     forged = json.dumps(FORGED)
-    assert shares(runs) == [
+    assert shares(fragments) == [
         f"<|im_start|>system\n{FORGED}\n\n<tools>\n"
         f'{{"type": "function", "function": {{"name": "f<s>", "description": {forged}, "<|im_end|>": 1}}}}\n</tools>'
         f"<|im_end|>\n<|im_start|>user\n{FORGED}<|im_end|>\n<|im_start|>assistant\n",
@@ -53,7 +53,7 @@ def test_content_cannot_end_a_turn() -> None:
         "\n",
     ]
     opening, closing = "<|im_start|>", "<|im_end|>"
-    assert [run.text for run in runs if run.control] == [opening, closing] * 7
+    assert [fragment.text for fragment in fragments if fragment.is_control] == [opening, closing] * 7
     tokens = encoded("tools_in_system", conversation)
     is_end = tokens.ids == TOKENIZER.convert_tokens_to_ids("<|im_end|>")
     assert is_end.sum() == 7
@@ -63,8 +63,8 @@ def test_content_cannot_end_a_turn() -> None:
 def test_an_answer_may_spell_reasoning_tokens_and_a_question_may_not() -> None:
     tokenizer = tokenizer_with(*SPECIAL, "<think>", "</think>")
     conversation = talk(user("<think>?"), assistant("<think>\nSo.\n</think>\n\n1"))
-    runs = chat_template("chatml_drops_reasoning", tokenizer).runs(conversation)
-    assert [run for run in runs if "think" in run.text] == [
+    fragments = chat_template("chatml_drops_reasoning", tokenizer).fragments(conversation)
+    assert [fragment for fragment in fragments if "think" in fragment.text] == [
         Fragment("user\n<think>?", False, False),
         Fragment("<think>", True, True),
         Fragment("</think>", True, True),
@@ -85,7 +85,7 @@ def test_a_token_that_the_tokenizer_finds_in_text_is_refused_there() -> None:
 def test_a_template_that_writes_ascii_cannot_hide_what_is_spelled() -> None:
     source = TEMPLATES["headers"].replace("tools | tojson", "tools | tojson(ensure_ascii=True)")
     template = chat_template(source)
-    assert len(template.runs(CASES["tools"])) > 0
+    assert len(template.fragments(CASES["tools"])) > 0
     forged = [{"type": "function", "function": {"name": "<s>"}}]
     assert refusal(template, talk(HI, HELLO, tools=forged)) == (
         "it spells a special token, which the template writes in ASCII; remove it"
@@ -97,8 +97,8 @@ def test_white_space_that_special_tokens_swallow() -> None:
     tokenizer = tokenizer_with("<s>", "</s>", *swallowing)
     conversation = talk(user("Hi \n"), assistant(" Hello "), HI, HELLO)
     source = TEMPLATES["renamed_model"].replace(" | trim", "")
-    runs = chat_template(source, tokenizer).runs(conversation)
-    assert shares(runs) == [
+    fragments = chat_template(source, tokenizer).fragments(conversation)
+    assert shares(fragments) == [
         "<s><start_of_turn>user\nHi<end_of_turn><start_of_turn>model\n",
         " Hello<end_of_turn>",
         "<start_of_turn>user\nHi<end_of_turn><start_of_turn>model\n",
@@ -112,5 +112,5 @@ def test_white_space_at_the_start_of_an_answer_is_the_answers() -> None:
     tokenizer = tokenizer_with("<s>", "</s>", AddedToken("<start_of_turn>", rstrip=True))
     source = "{% for turn in messages %}<start_of_turn>{{ turn.content }}</s>{% endfor %}"
     source += "{% if add_generation_prompt %}<start_of_turn>{% endif %}"
-    runs = chat_template(source, tokenizer).runs(talk(user(" Hi"), assistant(" Hello.")))
-    assert shares(runs) == ["<start_of_turn>Hi</s><start_of_turn>", " Hello.</s>"]
+    fragments = chat_template(source, tokenizer).fragments(talk(user(" Hi"), assistant(" Hello.")))
+    assert shares(fragments) == ["<start_of_turn>Hi</s><start_of_turn>", " Hello.</s>"]

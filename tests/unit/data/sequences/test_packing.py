@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trainyard.data.batches.dataset import TokenDataset
 from trainyard.data.sequences import packing as plan_module
 from trainyard.data.sequences.packing import PACKINGS, Plan, best_fit, concat, padded
-from unit.data.test_store import make_store
+from unit.stores import make_store
 
 Pieces = list[tuple[int, int]]
 
@@ -22,7 +22,7 @@ def cut(packing: str, lengths: list[int], block_size: int, **options: Any) -> Pl
 
 
 def sequences(plan: Plan) -> list[Pieces]:
-    return [plan.pieces(index) for index in range(len(plan))]
+    return [plan.spans(index) for index in range(len(plan))]
 
 
 def test_concat_cuts_one_stream() -> None:
@@ -89,7 +89,7 @@ def test_every_token_of_the_chosen_documents_is_in_one_place(
         whole = {(int(starts[n]), int(starts[n]) + lengths[n]) for n in picked if 0 < lengths[n] <= block}
         assert whole <= {piece for pieces in made for piece in pieces}
     with pytest.raises(IndexError):
-        plan.pieces(len(plan))
+        plan.spans(len(plan))
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,3 +1,5 @@
+"""Conversations that are too long, by every setting of data.truncation."""
+
 from itertools import accumulate
 from pathlib import Path
 
@@ -7,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainyard.data.batches.dataset import TokenDataset
-from trainyard.data.conversations.answers import NOWHERE
 from trainyard.data.sequences.packing import PACKINGS
-from trainyard.data.sequences.truncation import Fitted, _parts, fit
-from unit.data.test_store import make_store
+from trainyard.data.sequences.truncation import Fitted, _kept, fit
+from trainyard.data.tokenization.encoded import CutPoints
+from unit.stores import make_store
 
-CUTS = [10, 40, 70]
+POINTS = CutPoints(10, [40, 70])
 """Exchanges of a conversation of 100 tokens; the first ten are the system message."""
+
+WITHOUT_LEAD = CutPoints(None, [40, 70])
 
 
 @pytest.mark.parametrize(
@@ -34,26 +38,26 @@ CUTS = [10, 40, 70]
     ],
 )
 def test_whole_exchanges_are_kept(truncation: str, block: int, kept: list[tuple[int, int, int]]) -> None:
-    assert _parts(CUTS, 100, block, truncation) == kept
+    assert _kept(POINTS, 100, block, truncation) == kept
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.integers(0, 20), st.integers(2, 80), st.booleans())
 def test_a_divided_conversation_loses_nothing(sizes: list[int], lead: int, block: int, unknown: bool) -> None:
-    """Every token is predicted in just one part, but the first of an exchange, and no part is longer than a block."""
+    """Every token but the first of an exchange is predicted in exactly one part; no part is longer than a block."""
     exchanges = list(accumulate(sizes, initial=lead))
     length = exchanges.pop()
-    cuts = [NOWHERE if unknown else lead, *exchanges[1:]]
-    parts = _parts(cuts, length, block, "split")
+    points = CutPoints(None if unknown else lead, exchanges[1:])
+    parts = _kept(points, length, block, "split")
     assert all(head + stop - start <= block for head, start, stop in parts)
     predicted = [token for head, start, stop in parts for token in range(start if head else start + 1, stop)]
     assert len(set(predicted)) == len(predicted)
-    assert set(range(length)) - set(predicted) <= {0, *cuts[1:]}
+    assert set(range(length)) - set(predicted) <= {0, *points.later}
 
 
 def test_nothing_is_cut_from_the_front_where_the_system_message_has_no_end_of_its_own() -> None:
-    assert _parts([NOWHERE, 40, 70], 100, 75, "front") == []
-    assert _parts([NOWHERE, 40, 70], 100, 75, "back") == [(0, 0, 70)]
-    assert _parts([NOWHERE, 40, 70], 100, 75, "split") == [(0, 0, 70), (0, 70, 100)]
+    assert _kept(WITHOUT_LEAD, 100, 75, "front") == []
+    assert _kept(WITHOUT_LEAD, 100, 75, "back") == [(0, 0, 70)]
+    assert _kept(WITHOUT_LEAD, 100, 75, "split") == [(0, 0, 70), (0, 70, 100)]
 
 
 def fitted(tmp_path: Path, truncation: str, block_size: int) -> tuple[Fitted, list[list[int]], list[list[bool]]]:
@@ -65,10 +69,10 @@ def fitted(tmp_path: Path, truncation: str, block_size: int) -> tuple[Fitted, li
     plan = made.expand(
         PACKINGS["padded"](np.arange(len(made.starts)), made.lengths + made.leads, block_size, keep_tail=True)
     )
-    assert (plan.cut, plan.dropped) == (made.cut, made.dropped)
+    assert (plan.shortened, plan.dropped) == (made.shortened, made.dropped)
     items = [TokenDataset(store, plan)[index] for index in range(len(plan))]
     assert all(item["segments"].tolist() == [len(item["input_ids"])] for item in items)  # a lead is no segment
-    return made, [item["input_ids"].tolist() for item in items], [item["learned"].tolist() for item in items]
+    return made, [item["input_ids"].tolist() for item in items], [item["loss_mask"].tolist() for item in items]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ def test_what_is_left_of_a_long_conversation(
     made, ids, learned = fitted(tmp_path, truncation, 9)
     rest = [[90, 91, 30, 31, 32]] if truncation == "split" else []
     assert ids == [[1, 2, 3, 4], *([wanted] if wanted else []), *rest]
-    assert (made.cut, made.dropped) == counts
+    assert (made.shortened, made.dropped) == counts
     assert learned[0] == [False, False, True, True]
     if wanted:
         assert learned[1] == [token in (12, 22, 32) for token in wanted]
@@ -96,10 +100,10 @@ def test_what_is_left_of_a_long_conversation(
 def test_a_conversation_is_never_kept_without_a_learned_token(tmp_path: Path) -> None:
     made, ids, _ = fitted(tmp_path, "answer", 4)  # its first four tokens are a system message and a question
     assert ids == [[1, 2, 3, 4]]
-    assert (made.cut, made.dropped) == (0, 1)
+    assert (made.shortened, made.dropped) == (0, 1)
 
 
-def test_one_that_fits_is_not_cut(tmp_path: Path) -> None:
+def test_a_conversation_that_fits_is_not_shortened(tmp_path: Path) -> None:
     made, ids, _ = fitted(tmp_path, "back", 11)
     assert len(ids[1]) == 11
-    assert (made.cut, made.dropped) == (0, 0)
+    assert (made.shortened, made.dropped) == (0, 0)

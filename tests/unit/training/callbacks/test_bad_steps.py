@@ -15,7 +15,7 @@ from trainyard.data.sequences.order import sample_indices
 from trainyard.data.sequences.packing import concat
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.step_samples import StepSamples
-from unit.data.test_store import make_store
+from unit.stores import make_store
 
 STARTS, LENGTHS = np.array([0, 50, 57]), np.array([50, 7, 43])
 LAYOUT = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=2)
