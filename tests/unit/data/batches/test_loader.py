@@ -62,7 +62,7 @@ class Counted(TokenDataset):
 
     def __getitem__(self, index: int) -> Any:
         self.read += 1
-        return {"input_ids": np.array([index % 97]), "segments": np.array([1]), "learned": np.array([True])}
+        return {"input_ids": np.array([index % 97]), "segments": np.array([1]), "loss_mask": np.array([True])}
 
 
 def test_the_far_end_costs_what_the_beginning_costs(dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch) -> None:

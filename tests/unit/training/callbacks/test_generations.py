@@ -25,16 +25,16 @@ def test_a_question_goes_up_to_the_first_answer_of_each_conversation() -> None:
     packed = {
         "input_ids": np.arange(10, 20),
         "segments": np.array([6, 4]),
-        "learned": np.array([0, 0, 1, 1, 0, 1, 0, 1, 1, 1], bool),
+        "loss_mask": np.array([0, 0, 1, 1, 0, 1, 0, 1, 1, 1], bool),
     }
-    all_learned = {"input_ids": np.arange(3), "segments": np.array([3]), "learned": np.ones(3, bool)}
+    all_learned = {"input_ids": np.arange(3), "segments": np.array([3]), "loss_mask": np.ones(3, bool)}
     found = list(questions(HeldOut(packed, all_learned)))  # type: ignore[arg-type]
     assert found == [Question([10, 11], [12, 13]), Question([16], [17, 18, 19])]
 
 
 def test_text_is_continued_from_its_beginning() -> None:
     long, short = (
-        {"input_ids": np.arange(size), "segments": np.array([size]), "learned": None}
+        {"input_ids": np.arange(size), "segments": np.array([size]), "loss_mask": None}
         for size in (PROMPT_TOKENS + 2, PROMPT_TOKENS)
     )
     found = list(questions(HeldOut(short, long)))  # type: ignore[arg-type]
