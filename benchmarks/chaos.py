@@ -1,12 +1,12 @@
-"""A run that is killed at random moments, and started again, beside the same run left in peace.
+"""A run that is killed at random moments and started again, compared with the same run undisturbed.
 
 Run it in the project's environment: python benchmarks/chaos.py [--kills 30] [--seed 0] [--deepspeed zero2]
-Each time one of the run's processes, or all of them, gets SIGTERM, SIGINT, SIGUSR1 or SIGKILL after a random time. When
-the command ends, and not with 0, it is given again. In the end the weights of both runs must be equal bit for bit.
+After random times one of the run's processes, or all of them, get SIGTERM, SIGINT, SIGUSR1 or SIGKILL. When the command
+ends with an exit code other than 0, it is given again. At the end the weights of both runs must be equal bit for bit.
 
-Steps redone are those after the checkpoint from which the next launch went on. A resume is timed from the kill to the
-first new step, with the save before and the pause between launches. What a kill costs in all is the time that the
-disturbed run took longer, by kill.
+Steps redone are the steps between the checkpoint of the next launch and the kill. A resume is the time from the kill to
+the first new step, including the save and the pause between launches. The cost of a kill is the additional time of the
+disturbed run, divided by the number of kills.
 """
 
 import argparse
@@ -52,11 +52,11 @@ PARTS = {
     "bin/deepspeed": "the launcher",
     "-m pretrain": "the controller",
 }
-"""By what their command lines contain."""
+"""The processes of a run, by a part of their command lines; the first match counts."""
 
 
 def part(command: str) -> str:
-    """Which of the run's processes it is."""
+    """The name of a process of the run, from its command line."""
     return next((name for words, name in PARTS.items() if words in command), "another process of it")
 
 
@@ -68,25 +68,25 @@ def last_step(run: Path) -> int:
 
 @dataclass
 class Chaos:
-    """The disturbed run, and what was done to it."""
+    """The disturbed run, and the record of its kills."""
 
     arguments: list[str]
     run: Path
     draw: random.Random
     longest_s: float
-    """Between a launch and a kill."""
+    """Most seconds between a launch and a kill."""
     kills: list[dict[str, Any]] = field(default_factory=list)
     redone: list[int] = field(default_factory=list)
     resumes_s: list[float] = field(default_factory=list)
     _killed_at: float | None = None
-    """The last kill after which no new step is seen yet."""
+    """When the last kill was, until a new step follows it."""
     _reached: int = 0
-    """The last step before that, or before the first of several such kills."""
+    """The last step before that kill, or before the first of several kills without a new step between them."""
     _starts: int = 0
-    """How often the run had been resumed by then."""
+    """The number of resumes up to that kill."""
 
     def until_finished(self, wanted: int) -> float:
-        """Gives the command again and again; seconds until it has ended with 0."""
+        """Gives the command until it ends with 0; the seconds that this takes."""
         started = time.perf_counter()
         while True:
             code = self._once(wanted)

@@ -1,11 +1,11 @@
-"""For how long a save holds the training up: trainyard, in the background and not, beside a plain Trainer.
+"""How long a save holds up the training: trainyard, in the background and at once, compared with a plain Trainer.
 
 Run it in the project's environment: python benchmarks/checkpoint.py [--rounds 3]
 All train a model of the same shape with ZeRO-2 on the same number of ranks and save every third step. A stall is the
-time from the end of a step to the end of the Trainer's save, on rank 0; `whole_s` is the time until the checkpoint can
-be resumed from, which for the plain Trainer is the same. trainyard's files are flushed to the disk and have checksums
-in a manifest; the plain Trainer's are left to the system's cache. The three take turns; the figures are medians of all
-saves but each run's first, and the ratio's is that of the rounds.
+time from the end of a step to the end of the Trainer's save on rank 0. `whole_s` is the time until a run can resume
+from the checkpoint; for the plain Trainer both are the same. trainyard flushes its files to the disk and writes their
+checksums to a manifest; the plain Trainer leaves its files to the system's cache. The three take turns. The figures are
+medians over the saves of each run without the first; ratios are medians over the rounds.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "checkpoint.json"
 
 SIZES = {"5 M": (256, 4), "35 M": (512, 8), "136 M": (1024, 8)}
-"""Parameters: width and layers."""
+"""Width and layers, by the number of parameters."""
 
 STEPS, EVERY = 12, 3
 
@@ -78,7 +78,7 @@ def threads(ranks: int) -> str:
 
 
 def plain(folder: Path, model: dict[str, int], ranks: int) -> Row:
-    """Seconds of a stall, and until a checkpoint is whole: medians of one run."""
+    """Seconds of a stall, and until the checkpoint is whole, as medians of one run of a plain Trainer."""
     script = folder / "plain.py"
     script.write_text(PLAIN)
     config = {"model_type": "llama", "vocab_size": 2048, "max_position_embeddings": 1024, "tie_word_embeddings": True}
@@ -91,7 +91,7 @@ def plain(folder: Path, model: dict[str, int], ranks: int) -> Row:
 
 
 def ours(folder: Path, model: dict[str, int], ranks: int, *, in_background: bool) -> Row:
-    """The same of a run of trainyard."""
+    """The same figures for a run of trainyard."""
     name = f"{'background' if in_background else 'at-once'}-{model['hidden_size']}"
     settings = [f"paths.outputs={folder}", f"run.name={name}", "run.resume=never", f"launch.num_devices={ranks}"]
     batch = [f"trainer.global_batch_size={ranks}", "trainer.per_device_train_batch_size=1", "data.block_size=64"]

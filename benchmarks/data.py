@@ -1,17 +1,18 @@
-"""What the data path costs: preparing, reading, packing, resuming and memory, beside what others do on the same files.
+"""Costs of the data path: preparing, reading, packing, resuming and memory, compared with other libraries.
 
 Run it in the project's environment: python benchmarks/data.py [--only prepare read pack resume memory]
-  prepare  From JSONL to sequences of 1,024 tokens, every way in a process of its own with all cores: `python -m
+  prepare  From JSONL to sequences of 1,024 tokens. Each way has a process of its own and all cores: `python -m
            trainyard prepare`; transformers' run_clm, two calls of datasets.map with a process per core; `tokenizers`
-           encode_batch_fast alone, with the texts in memory; TRL's pack_dataset (bfd, which drops what is longer than
-           a block) instead of the second map. They take turns, --rounds times. `process s` is from the start of the
-           process to its exit, `inside s` without imports and set-up; of encode_batch_fast it is those calls alone. A
-           ratio is the median over the rounds of a way's seconds by trainyard's. Quote the ratio of the processes.
-  read     Microseconds to read a random sequence of 2,048 tokens. The readers take turns, read by read.
+           encode_batch_fast alone, with the texts in memory; TRL's pack_dataset (bfd, which drops the rest of documents
+           longer than a block) instead of the second map. They take turns, --rounds times. `process s` is from the
+           start of the process to its exit, `inside s` is without imports and set-up; for encode_batch_fast it is the
+           time of these calls. A ratio is a way's seconds divided by trainyard's, as the median over the rounds. Quote
+           the ratio of the processes.
+  read     Microseconds to read a random sequence of 2,048 tokens. The readers take turns at each read.
   pack     best_fit on 1,000,000 documents whose lengths are drawn from the corpus, best of 3. TRL (bfd_split, which
-           loses no token) packs documents of the corpus itself: it moves their tokens, where best_fit makes indices.
-  resume   Building the loader and taking its first batch, at position 0 and at the end of 100,000,000 sequences; they
-           take turns, each time with another seed, so that neither finds the pages of the batch before.
+           loses no token) packs the documents of the corpus: it moves their tokens, while best_fit makes indices.
+  resume   Building the loader and taking its first batch, at position 0 and at the end of 100,000,000 sequences. The
+           two take turns, each time with another seed, so that no batch finds its pages in memory.
   memory   Peak resident memory of `python -m trainyard prepare` on 10 MB and on 1 GB of JSONL.
 """
 
@@ -53,7 +54,7 @@ def texts(corpus: str | Path) -> Iterator[str]:
 
 
 def group_texts(examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """As in transformers' run_clm.py."""
+    """Concatenates documents and cuts blocks, as transformers' run_clm.py does."""
     concatenated = {key: list(itertools.chain(*examples[key])) for key in examples}
     total = len(concatenated["input_ids"]) // BLOCK * BLOCK
     result = {key: [ids[i : i + BLOCK] for i in range(0, total, BLOCK)] for key, ids in concatenated.items()}
@@ -175,7 +176,7 @@ def ours(options: argparse.Namespace, corpus: Path) -> Row:
 
 
 def way(options: argparse.Namespace, name: str, *arguments: Path | str) -> Any:
-    """One of WAYS in a process with a cache of its own, so that it finds nothing that another has left."""
+    """Runs one of WAYS in a process with an empty cache."""
     trl = {"PYTHONPATH": str(options.trl_path)} if options.trl_path and {"pack", TRL} & {name, *arguments} else {}
     with tempfile.TemporaryDirectory(dir=options.folder) as cache:
         command = [sys.executable, str(Path(__file__).resolve()), "--way", name, *map(str, arguments)]
@@ -183,7 +184,7 @@ def way(options: argparse.Namespace, name: str, *arguments: Path | str) -> Any:
 
 
 def write_corpus(path: Path, megabytes: float) -> Path:
-    """The text files of the standard library and of site-packages, each text once."""
+    """The texts of the standard library and of site-packages, without repetitions."""
     roots, seen = {Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")}, set()
     with path.open("w", encoding="utf-8") as stream:
         for file in sorted(file for root in roots for file in root.rglob("*") if file.suffix in SUFFIXES):
@@ -197,7 +198,7 @@ def write_corpus(path: Path, megabytes: float) -> Path:
 
 
 def write_grown(corpus: Path, path: Path, megabytes: float) -> None:
-    """The corpus over and over; every document has a first line of its own, every second time it is upside down."""
+    """Repeats the corpus; each document gets a first line of its own, every second repetition has lines in reverse."""
     with path.open("w", encoding="utf-8") as stream:
         for repetition in itertools.count():
             for number, text in enumerate(texts(corpus)):

@@ -1,4 +1,4 @@
-"""What the benchmarks share: commands timed as whole processes, tables, and bars."""
+"""Shared by the benchmarks: commands timed as whole processes, tables, and bars that figures must meet."""
 
 import json
 import os
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def finished(command: list[str], **env: str) -> Any:
-    """What a command prints as its last line; if that is an object, with `process_s`, `cpu_s` and `peak_mb`."""
+    """The JSON value on the last line of a command's output; an object gets `process_s`, `cpu_s` and `peak_mb`."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=os.environ | env)
@@ -29,7 +29,7 @@ def finished(command: list[str], **env: str) -> Any:
 
 
 def timed(command: list[str], **env: str) -> float:
-    """Seconds of a whole command."""
+    """Seconds from the start of a command to its exit."""
     started = time.perf_counter()
     done = subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -45,7 +45,7 @@ def show(title: str, rows: list[Row]) -> None:
 
 
 def judged(figures: Mapping[str, float], at_least: Mapping[str, float], at_most: Mapping[str, float]) -> list[Row]:
-    """A line for each figure, with its bar and whether it is met."""
+    """A line for each figure with its bar, and whether the figure meets it."""
     rows = []
     for figure, value in figures.items():
         low, high = at_least.get(figure, float("-inf")), at_most.get(figure, float("inf"))

@@ -1,20 +1,23 @@
-"""What preparing conversations costs and what of them is trained on, beside TRL's SFTTrainer on the same file.
+"""Costs of preparing conversations, and the share that is trained on, compared with TRL's SFTTrainer.
 
 Run it in the project's environment: python benchmarks/sft_data.py [--trl-path DIR]
-TRL is not among trainyard's requirements: pip install --target DIR --no-deps trl
+trainyard does not require TRL: pip install --target DIR --no-deps trl
 
-  speed  From a file of conversations to sequences of 2,048 tokens with the answers marked, whole processes in turns,
-         --rounds times: `python -m trainyard prepare sft` as it is; TRL's SFTTrainer, made for a tiny model with
-         assistant_only_loss and packing (bfd), its dataset_num_proc left at None, and one for each core. `process s`
-         is from the start of the process to its exit, `cpu s` what all its processes used; medians. A ratio is the
-         median over the rounds of a way's seconds by trainyard's. The bar is for TRL's faster one in each round.
-  kept   The tokens that are trained on, counted in what each has left on disk, of all that the file has. `cut short`
-         are answers of which a beginning is kept and the end is not, so that a model learns to go on; `no answer` are
-         samples with nothing learned. trainyard's plans are made for each data.truncation; the default is the first.
+  speed  From a file of conversations to sequences of 2,048 tokens with the answers marked. Whole processes take turns,
+         --rounds times: `python -m trainyard prepare sft`; TRL's SFTTrainer for a tiny model with assistant_only_loss
+         and packing (bfd), with dataset_num_proc at None and with a process per core. `process s` is from the start of
+         the process to its exit, `cpu s` is the time of all its processes; both are medians. A ratio is a way's
+         seconds divided by trainyard's, as the median over the rounds. The bar is for the faster way of TRL in each
+         round.
+  kept   The tokens that are trained on, counted in the files that each way leaves, and the share of the learned tokens
+         of the input. `cut short` are answers whose beginning is kept without their end, so that a model learns not to
+         stop; `no answer` are samples without a learned token. trainyard makes a plan for each data.truncation; the
+         first is the default.
 
-Both must give the same ids and mask for every conversation, as far as TRL keeps it, or the run fails: TRL would merge
-white space at the start of an answer with the line break before it, which no prompt does at inference. The default file
-is 100,000 conversations about the standard library, from its docstrings, signatures and sources, drawn with a seed.
+The run fails unless both give the same ids and mask for the part of each conversation that TRL keeps. (TRL would merge
+white space at the start of an answer with the line break before it, which no prompt does at inference.) The default
+file has 100,000 conversations about the standard library, from its docstrings, signatures and sources, drawn with a
+seed.
 """
 
 import argparse
@@ -75,7 +78,7 @@ Exchange = tuple[str, str]
 
 
 def topics() -> Iterator[list[Exchange]]:
-    """For each documented function and class of the standard library what can be asked about it, and the answers."""
+    """Questions and answers about each documented function and class of the standard library."""
     stdlib = Path(sysconfig.get_path("stdlib"))
     for file in sorted(file for file in stdlib.rglob("*.py") if "site-packages" not in file.parts):
         try:
@@ -97,7 +100,7 @@ def topics() -> Iterator[list[Exchange]]:
 
 
 def write_conversations(path: Path, count: int) -> Path:
-    """One to sixteen topics each, of which some are asked about further; a system message before every fourth."""
+    """Conversations of one to sixteen topics, some with further questions; every fourth has a system message."""
     warnings.simplefilter("ignore")
     every, draw = list(topics()), random.Random(0)
     with path.open("w", encoding="utf-8") as stream:
@@ -114,7 +117,7 @@ def write_conversations(path: Path, count: int) -> Path:
 
 
 def by_trl(corpus: str, tokenizer: str, processes: str, folder: str) -> list[str]:
-    """The Arrow files that SFTTrainer has made when it is ready to train."""
+    """The Arrow files of an SFTTrainer that is ready to train."""
     from datasets import load_dataset
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
     from trl import SFTConfig, SFTTrainer
@@ -144,7 +147,7 @@ def ours(options: argparse.Namespace) -> Row:
 
 
 def theirs(options: argparse.Namespace, processes: int) -> Row:
-    """In a process with a cache of its own, so that it finds nothing that another has left."""
+    """Runs a way in a process with an empty cache."""
     cache = tempfile.mkdtemp(dir=options.folder)
     env = {"HF_DATASETS_CACHE": cache} | ({"PYTHONPATH": str(options.trl_path)} if options.trl_path else {})
     arguments = [str(options.corpus), str(options.tokenizer), str(processes), f"{cache}/trainer"]
@@ -167,7 +170,7 @@ class Documents:
         return np.cumsum(self.lengths) - self.lengths
 
     def digest(self, most: int) -> int:
-        """Of the first `most` ids of each with their mask, in whatever order the conversations are."""
+        """A digest of the first `most` ids and their mask of all conversations, in any order of the conversations."""
         ids, learned = self.ids.astype(np.int32), self.learned.astype(np.uint8)
         total = 0
         for start, stop in zip(self.starts, self.starts + np.minimum(self.lengths, most), strict=True):
@@ -181,7 +184,7 @@ def of_store(store: TokenStore) -> Documents:
 
 
 def of_trl(files: list[str]) -> tuple[Documents, int]:
-    """What SFTTrainer trains on, and in how many sequences."""
+    """The conversations as SFTTrainer trains on them, and the number of its sequences."""
     table = pa.concat_tables(pa.ipc.open_stream(pa.memory_map(file)).read_all() for file in files)
     columns = ("input_ids", "labels", "seq_lengths")
     ids, labels, lengths = (table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False) for name in columns)
@@ -189,7 +192,7 @@ def of_trl(files: list[str]) -> tuple[Documents, int]:
 
 
 def kept_row(way: str, whole: Documents, kept: Any, sequences: int, tokens: int) -> Row:
-    """What is trained on when the tokens marked in `kept` (bool) are, of all conversations, as so many in all."""
+    """Figures of what is trained on when the tokens marked in `kept` (bool) are."""
     seen, lost = kept & whole.learned, whole.learned & ~kept
     kept_of, seen_of, lost_of = (np.add.reduceat(marked, whole.starts) for marked in (kept, seen, lost))
     return {
@@ -232,7 +235,7 @@ def kept_rows(prepared: Path, trl_files: list[str]) -> list[Row]:
 
 
 def speed_rows(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
-    """The rows, and the files that TRL has left in its last turn."""
+    """The rows of the table, and the files that TRL made in its last turn."""
     turns: dict[str, list[Row]] = defaultdict(list)
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.1f}", flush=True)

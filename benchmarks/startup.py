@@ -1,12 +1,12 @@
-"""Time from the command to the end of the first optimizer step: trainyard beside a bare Trainer under `deepspeed`.
+"""Time from the command to the end of the first optimizer step: trainyard compared with a bare Trainer.
 
-Also: what sourcing launch/env.sh costs when there is nothing to do, and how long the answer to a mistake takes.
+It also measures launch/env.sh in an environment that is ready, and the answer to a mistake.
 
 Run it in the project's environment: python benchmarks/startup.py [--pairs 5]
 Both train the same model with ZeRO-2 on the same number of ranks. The bare script has its tokens in memory; trainyard
 composes and checks a config, finds the prepared data, logs and writes its progress (SwanLab opens with the first line
-of metrics, after the step that is timed). The two take turns, so that a machine whose speed drifts does not favour one.
-The figure to quote is the median of the ratios of the pairs.
+of metrics, after the step that is timed). The two take turns, so that a machine whose speed drifts favours neither.
+Quote the median of the ratios of the pairs.
 """
 
 import argparse
@@ -52,7 +52,7 @@ Trainer(AutoModelForCausalLM.from_config(config), args, train_dataset=rows, call
 
 
 def until(arguments: list[str], is_done: Callable[[], bool], env: dict[str, str]) -> float:
-    """Seconds from the start of a command until `is_done`; the command is then left to end by itself."""
+    """Seconds from the start of a command until `is_done`; then waits for the end of the command."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT, env=env)
@@ -89,7 +89,7 @@ def ours(folder: Path, number: int, ranks: int) -> float:
 
 
 def lasting(arguments: list[str], times: int) -> float:
-    """Median seconds that a command takes to end."""
+    """Median seconds of a whole command."""
     seconds = []
     for _ in range(max(times, 1)):
         started = time.perf_counter()

@@ -1,9 +1,9 @@
-"""What a sweep costs beside its points, and what two points at a time gain.
+"""The overhead of a sweep, and the gain from running two points at a time.
 
 Run it in the project's environment: python benchmarks/sweep.py [--rounds 3]
-Four points of one rank each, that differ in their seed, on data that is prepared: as a sweep one at a time, as a sweep
-two at a time, and one run by itself with the same settings. The three take turns; figures are medians of the rounds.
-The overhead is the time of the sweep, one at a time, by point, less the time of the lone run.
+Four points of one rank each, which differ in their seed, on prepared data: as a sweep one at a time, as a sweep two at
+a time, and as a lone run of one point. The three take turns; figures are medians over the rounds. The overhead is the
+time of the sweep one at a time, divided by its points, minus the time of the lone run.
 """
 
 import argparse
@@ -23,7 +23,7 @@ POINTS = 4
 
 
 def run(outputs: Path, *overrides: str) -> float:
-    """Seconds of the whole command."""
+    """Seconds of a pretraining command."""
     size = ["model.hidden_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2", "data.block_size=64"]
     rest = ["trainer.max_steps=200", "trainer.eval_steps=200", "trainer.save_steps=200", "tracking=none"]
     return timed([sys.executable, "-m", "pretrain", f"paths.outputs={outputs}", *size, *rest, *overrides])

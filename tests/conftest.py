@@ -1,4 +1,4 @@
-"""What the tests share: a small corpus, the real launch, and the runs that several tests look at."""
+"""Shared by the tests: a small corpus, the real launch, and runs that several tests examine."""
 
 import json
 import os
@@ -32,15 +32,15 @@ TINY = [
     "trainer.eval_steps=10",
     "trainer.save_steps=10",
 ]
-"""A model that trains 20 steps in a second, on two ranks or on one."""
+"""A model that trains 20 steps in a second, on one rank or on two."""
 
 SLOW = "trainer.eval_steps=1"
-"""An evaluation after every step: the weights stay the same, and there is time to interrupt."""
+"""Evaluates after every step: the weights stay the same, and the run lasts long enough to interrupt it."""
 
 
 @dataclass
 class Finished:
-    """A command that has ended, and the run directory that it wrote, if any."""
+    """A command that has ended, and its run directory, which may not exist."""
 
     code: int
     stdout: str
@@ -50,25 +50,29 @@ class Finished:
 
     @property
     def status(self) -> dict[str, Any]:
+        """status.json."""
         return json.loads((self.run / "status.json").read_text())
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
         return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
 
     def series(self, name: str) -> list[float]:
+        """The values of a metric, in the order of the lines."""
         return [row[name] for row in self.metrics if name in row]
 
     @property
     def weights(self) -> dict[str, Any]:
+        """The saved model's tensors by name, or those of its adapter."""
         from safetensors.torch import load_file
 
-        (file,) = (self.run / "model").glob("*.safetensors")  # the model's or its adapter's
+        (file,) = (self.run / "model").glob("*.safetensors")
         return load_file(file)
 
 
 def make_documents(count: int = 60, seed: int = 0) -> list[str]:
-    """Texts of 20 to 200 words in ASCII, Chinese and emoji, the same for the same seed."""
+    """Texts of 20 to 200 words in ASCII, Chinese and emoji; the same seed gives the same texts."""
     draw = random.Random(seed)
     words = ["the", "yard", "trains", "tokens", "语言", "模型", "训练", "🚂", "def", "self", "x", "=", "1", "."]
     return [" ".join(draw.choices(words, k=draw.randint(20, 200))) for _ in range(count)]
@@ -76,6 +80,7 @@ def make_documents(count: int = 60, seed: int = 0) -> list[str]:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty documents as JSON Lines, for all tests."""
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
     path.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in make_documents()))
     return path
@@ -83,7 +88,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def corpus_file(tmp_path: Path) -> Path:
-    """Forty documents in a file of the test's own, which it may change."""
+    """Forty documents as JSON Lines, in a file that the test may change."""
     path = tmp_path / "corpus.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in make_documents(40)))
     return path
@@ -91,7 +96,7 @@ def corpus_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tokenizer of 400 ids."""
+    """The directory of a tokenizer with 400 ids."""
     from trainyard.data.tokenization import tokenizer as tokenizers
 
     path = tmp_path_factory.mktemp("tokenizer") / "trained"
@@ -101,11 +106,12 @@ def tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One root for the runs of all tests, so that their data is prepared once."""
+    """The folder of the runs of all tests, so that their data is prepared once."""
     return tmp_path_factory.mktemp("outputs")
 
 
 def clean_env(**extra: str) -> dict[str, str]:
+    """The environment without the variables of pytest and trainyard, with further variables."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "TRAINYARD"))}
     return {**env, **extra}
 
@@ -114,17 +120,19 @@ Pretrain = Callable[..., Finished]
 
 
 def settings(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str = "pretrain") -> list[str]:
+    """The overrides of a run of the tiny model; later ones win."""
     form = {"pretrain": "jsonl", "sft": "alpaca"}[stage]
     source = f"data.sources=[{{path: '{corpus}', format: {form}}}]"
     return [f"paths.outputs={outputs}", f"run.name={name}", *TINY, source, *overrides]
 
 
 def command(outputs: Path, name: str, corpus: Path, *overrides: str, stage: str = "pretrain") -> list[str]:
+    """The command line of such a run."""
     return ["bash", str(ROOT / "launch" / f"{stage}.sh"), *settings(outputs, name, corpus, *overrides, stage=stage)]
 
 
 def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[str]:
-    """Starts a command and returns it while it runs, as soon as `until` holds."""
+    """Starts a command, and returns it as soon as `until` holds, while it goes on."""
     process = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not until():
@@ -165,7 +173,7 @@ def sft(outputs: Path) -> Callable[..., Finished]:
 
 @pytest.fixture(scope="session")
 def zero2_run(pretrain: Pretrain) -> Finished:
-    """Twenty undisturbed steps under ZeRO-2 on two ranks."""
+    """An undisturbed run of twenty steps, under ZeRO-2 on two ranks."""
     done = pretrain("zero2-2")
     assert done.code == 0, done.stdout + done.stderr
     return done
@@ -173,7 +181,7 @@ def zero2_run(pretrain: Pretrain) -> Finished:
 
 @pytest.fixture(scope="session")
 def lora(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Finished]:
-    """Trains adapters, and tokens added to the base model's tokenizer for a template of their own: lora(name, ...)."""
+    """Trains a LoRA adapter, and tokens that a chat template adds to the base model's tokenizer: lora(name, ...)."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from trainyard.data.tokenization import tokenizer as tokenizers
@@ -206,13 +214,13 @@ def lora(sft: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def lora_run(lora: Callable[..., Finished]) -> Finished:
-    """LoRA under ZeRO-3 on two ranks."""
+    """Six steps of LoRA, under ZeRO-3 on two ranks."""
     return lora("lora", "deepspeed=zero3", "trainer.max_steps=6")
 
 
 @pytest.fixture
 def faults(outputs: Path, corpus: Path, pretrain: Pretrain) -> Any:
-    """See tests/faults/disturb.py."""
+    """Starts runs with faults in them, see tests/faults/disturb.py."""
     from disturb import Faults
 
     return Faults(outputs, corpus, pretrain)
@@ -220,7 +228,7 @@ def faults(outputs: Path, corpus: Path, pretrain: Pretrain) -> Any:
 
 @pytest.fixture(scope="session")
 def warm(outputs: Path) -> Iterator[Any]:
-    """See tests/faults/warm.py."""
+    """Runs commands without the time for imports, see tests/faults/warm.py."""
     from disturb import Warm
 
     with Warm(outputs) as ready:
@@ -229,6 +237,7 @@ def warm(outputs: Path) -> Iterator[Any]:
 
 @pytest.fixture
 def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs the test in the root of the checkout."""
     monkeypatch.chdir(ROOT)
     yield
 

@@ -1,4 +1,4 @@
-"""Tokenizers of the kinds that models have, trained on little text."""
+"""Small tokenizers of the kinds that real models have, trained on a few texts."""
 
 import json
 from functools import cache
@@ -16,11 +16,12 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 TALK = ["Human: Hello.\n\nAssistant: See you.\n\n", "[INST] Be brief. [/INST] Hello.", "user\n", "assistant\n", "\n\n"]
 
 KINDS = ("byte_level", "llama", "llama_legacy", "prepend", "gemma", "unigram", "t5")
-"""llama puts a space before the first word of a text; llama_legacy, prepend and unigram behind special tokens too; t5
-before every word; byte_level and gemma none."""
+"""They differ in the spaces that they add: llama one before the first word of a text; llama_legacy, prepend and unigram
+also one after each special token; t5 one before every word; byte_level and gemma none."""
 
 
 def small_tokenizer(kind: str) -> Any:
+    """A tokenizer of one of KINDS, with the special tokens of all chat templates."""
     tokenizer = globals()[f"_{kind}"]()
     tokenizer.add_tokens([token for token in SPECIAL if token not in tokenizer.all_special_tokens], special_tokens=True)
     tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
@@ -80,7 +81,7 @@ def _gemma() -> Any:
 
 
 def _scored() -> list[tuple[str, float]]:
-    """The same pieces for a Unigram model, which then takes the fewest that make up a text. It knows no line breaks."""
+    """The same pieces with scores for a Unigram model, which prefers the fewest pieces. It has no line breaks."""
     special = {"<unk>", "<s>", "</s>", *BYTES}
     return [(piece, -10 - number / 1000) for piece, number in _pieces()[0].items() if piece not in special]
 

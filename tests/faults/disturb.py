@@ -1,4 +1,4 @@
-"""Faults done to real runs on two CPU ranks, and the same runs left undisturbed to compare with."""
+"""Runs real commands on two CPU ranks with faults in them, and compares them with undisturbed runs."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from conftest import ROOT, Finished, Pretrain, clean_env, command, settings
 
 INJECT = Path(__file__).parent / "inject"
 SLOW = "trainer.eval_steps=1"
-"""An evaluation after every step: the weights stay the same, and there is time to disturb."""
+"""Evaluates after every step: the weights stay the same, and the run lasts long enough to disturb it."""
 WAIT_S = 120.0
 
 
 @dataclass
 class Live:
-    """A run while it is on, with the fault that was injected into it and the record of what happened."""
+    """A run that is going on, the fault that is injected into it, and the record of faults that happened."""
 
     process: subprocess.Popen[str]
     run: Path
@@ -30,7 +30,7 @@ class Live:
     hits: Path | None = None
 
     def wait_for(self, happened: Callable[[], object]) -> None:
-        """Returns as soon as the run has brought something about."""
+        """Waits for something that the run does; fails when the run ends first, or after WAIT_S seconds."""
         deadline = time.monotonic() + WAIT_S
         while not happened():
             assert time.monotonic() < deadline, "it has not happened in time"
@@ -38,21 +38,22 @@ class Live:
             time.sleep(0.005)
 
     def wait_for_step(self, step: int) -> None:
-        """Until metrics.jsonl has a step's loss."""
+        """Waits until metrics.jsonl has the loss of a step."""
         wanted = f'{{"step": {step}, "loss"'
         metrics = self.run / "metrics.jsonl"
         self.wait_for(lambda: metrics.exists() and wanted in metrics.read_text())
 
     def members(self, part: str) -> list[psutil.Process]:
-        """The run's processes whose command line has a part, parents first."""
+        """The processes of the run whose command line contains a text, parents first."""
         tree = psutil.Process(self.process.pid).children(recursive=True)
         return [process for process in tree if part in " ".join(command_line(process))]
 
     def rank(self, number: int) -> int:
+        """The process id of a rank."""
         return int((self.run / "logs" / f"rank-{number}.pid").read_text().split()[1])
 
     def end(self) -> Finished:
-        """What the command says and leaves, once it has ended. The fault must have happened by then."""
+        """Waits for the end of the command; fails when the injected fault has not happened."""
         stdout, stderr = self.process.communicate(timeout=WAIT_S)
         if self.fault and self.hits:
             assert_happened(self.fault, self.hits, stdout + stderr)
@@ -61,6 +62,8 @@ class Live:
 
 @dataclass
 class Faults:
+    """Starts runs of the tiny model under one folder of outputs."""
+
     outputs: Path
     corpus: Path
     pretrain: Pretrain
@@ -93,12 +96,15 @@ class Faults:
         return Live(process, self.outputs / "pretrain" / name, fault, hits)
 
     def again(self, name: str, *overrides: str) -> Finished:
-        """The same command, undisturbed."""
+        """Runs the same command to its end without a fault."""
         return self.pretrain(name, *overrides)
 
 
 def mounted(script: str) -> list[str]:
-    """Runs a command behind mounts that nobody else sees; the test is skipped where that is not allowed."""
+    """The start of a command line that runs another command behind mounts of its own, which `script` makes.
+
+    The test is skipped where mounts are not allowed.
+    """
     inside = ["unshare", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
     tried = subprocess.run([*inside, "true"], capture_output=True, text=True)
     if tried.returncode:
@@ -107,7 +113,7 @@ def mounted(script: str) -> list[str]:
 
 
 class Warm:
-    """Commands whose ranks have torch imported already; see tests/faults/warm.py."""
+    """Runs commands in forks of a process that has imported torch; see warm.py."""
 
     def __init__(self, outputs: Path):
         self.outputs, self._number = outputs, 0
@@ -129,7 +135,10 @@ class Warm:
     def __call__(
         self, name: str, corpus: Path, *overrides: str, stage: str = "pretrain", fault: str = "", **variables: str
     ) -> Finished:
-        """Runs a command to its end, with a fault injected into its ranks. No process of it must be left then."""
+        """Runs a command to its end with a fault injected into its ranks.
+
+        Fails when the fault has not happened, or when a process of the command is left.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
         self._number += 1
         output = self.outputs / f"warm-{self._number}"
@@ -155,9 +164,9 @@ class Warm:
 
 
 def assert_happened(fault: str, hits: Path, said: str) -> None:
-    """Each of the injected faults is in the record. One that never happens would let its test pass for nothing.
+    """Asserts that each injected fault is in the record: a fault that never happens lets its test pass for nothing.
 
-    kill-at-write is left out: its test counts up to the write that does not exist.
+    kill-at-write is not required: its test counts up to a write that no save makes.
     """
     happened = set(hits.read_text().split()) if hits.exists() else set()
     missed = {each.split()[0] for each in fault.split(";") if each} - happened - {"kill-at-write"}
@@ -180,7 +189,7 @@ def _is_dead(process: psutil.Process) -> bool:
 
 
 def leftovers(run: Path) -> list[str]:
-    """Processes that still have to do with a run."""
+    """The command lines of all processes that name the run's directory."""
     return [
         " ".join(process.info["cmdline"])
         for process in psutil.process_iter(["cmdline"])
@@ -189,14 +198,16 @@ def leftovers(run: Path) -> list[str]:
 
 
 def assert_same_run(one: Finished, other: Finished) -> None:
-    """The same weights bit for bit, and the same losses line by line."""
+    """Asserts equal weights, bit for bit, and equal losses at the same steps."""
     assert one.code == other.code == 0, one.stdout + one.stderr
     first, second = one.weights, other.weights
     assert first.keys() == second.keys() and len(first) > 10
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
     assert one.series("loss") == other.series("loss")
-    steps = [[row["step"] for row in run.metrics if "loss" in row] for run in (one, other)]  # a stop saves in between
+    steps = [
+        [row["step"] for row in run.metrics if "loss" in row] for run in (one, other)
+    ]  # a stop adds a line with its save
     assert steps[0] == steps[1]
 
 

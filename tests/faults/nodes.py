@@ -1,7 +1,7 @@
-"""Two nodes on one machine: namespaces of their own for network, processes and host name, joined by a cable, with sshd.
+"""Two nodes on one machine: each has namespaces for network, processes and host name, and an sshd; a cable joins them.
 
-They share the file system, as nodes of a cluster do. Keys and configuration lie in a temporary directory; nothing
-outside it is written, and all of it ends with the first process of each node.
+They share the file system, as the nodes of a cluster do. Keys and configuration lie in a temporary directory, and
+nothing outside of it is written. A node ends with its first process.
 """
 
 import contextlib
@@ -31,22 +31,24 @@ mkdir /run/sshd
 ip link set lo up
 while :; do {SSHD} -D -E "$1.log" -f sshd_config & wait $! || sleep 0.1; done
 """
-"""A node's first process: it brings sshd back when everything on the node was killed, as if it had been rebooted."""
+"""The script of a node's first process, which starts sshd again when everything on the node was killed: a reboot."""
 
 
 @dataclass
 class Node:
+    """A node, while its first process lives."""
+
     name: str
     first: int
-    """The process id of the node's first process, as seen from outside."""
+    """The process id of its first process, as seen from outside."""
 
     def enter(self, *arguments: str, directory: Path) -> list[str]:
-        """The command that runs another on this node, in a directory; it ends with the other's exit code."""
+        """The command line that runs a command on this node in a directory, with the exit code of that command."""
         spaces = ["--net", "--uts", "--pid", "--mount"]
         return ["nsenter", "--target", str(self.first), *spaces, f"--wd={directory}", *arguments]
 
     def processes(self) -> list[psutil.Process]:
-        """All that live on it but its first process and what that keeps up: sshd, for the next one."""
+        """All processes on the node, without the first one and the sshd that it keeps up."""
         space = Path(f"/proc/{self.first}/ns/pid").stat().st_ino
         found = []
         for process in psutil.process_iter():
@@ -58,7 +60,7 @@ class Node:
         return found
 
     def left(self) -> list[str]:
-        """What still runs on it, connections included."""
+        """The command lines of the processes on the node, connections included."""
         running = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
@@ -66,16 +68,16 @@ class Node:
         return running
 
     def kill(self) -> None:
-        """SIGKILL of everything on the node, sshd included, at one moment."""
+        """Sends SIGKILL to all processes of the node at once, to sshd too."""
         subprocess.run(self.enter("bash", "-c", "kill -KILL -1", directory=Path("/")), check=False)
 
     def plug(self, state: str) -> None:
-        """Pulls its cable, `down`, or puts it in again, `up`: no connection is closed by that."""
+        """Pulls the node's cable (`down`) or plugs it in (`up`). Neither closes a connection."""
         _run(*self.enter("ip", "link", "set", "eth0", state, directory=Path("/")))
 
 
 def why_not() -> str | None:
-    """Why there can be no two nodes here; None when there can."""
+    """Why this machine cannot hold two nodes; None when it can."""
     for program in ("unshare", "nsenter", "ip", "ssh", "ssh-keygen", SSHD):
         if shutil.which(program) is None:
             return f"needs {program}"
@@ -86,7 +88,7 @@ def why_not() -> str | None:
 
 @contextlib.contextmanager
 def two_nodes(directory: Path) -> Iterator[tuple[Node, Node]]:
-    """node-a and node-b, which reach each other and themselves over ssh by name, and nothing else."""
+    """Starts node-a and node-b, which reach each other and themselves over ssh by name, and no other machine."""
     _configure(directory)
     with contextlib.ExitStack() as stack:
         first, second = nodes = [stack.enter_context(_node(name, directory)) for name in NAMES]
@@ -117,6 +119,7 @@ def _node(name: str, directory: Path) -> Iterator[Node]:
 
 
 def _configure(directory: Path) -> None:
+    """Writes keys, host names and the configuration of ssh and sshd."""
     for name in ("host_key", "user_key"):
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
     known = (directory / "host_key.pub").read_text()
@@ -134,7 +137,7 @@ def _configure(directory: Path) -> None:
 
 
 def wait_for_ssh(first: Node, node: Node) -> None:
-    """Until one node reaches another."""
+    """Waits until a node reaches another over ssh."""
     deadline = time.monotonic() + 20
     while True:
         done = subprocess.run(first.enter("ssh", node.name, "hostname", directory=Path("/")), capture_output=True)
@@ -150,6 +153,7 @@ def _run(*command: str) -> None:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node]]:
+    """Two nodes for the tests of a file; they are skipped where namespaces are not allowed."""
     if reason := why_not():
         pytest.skip(reason)
     with two_nodes(tmp_path_factory.mktemp("nodes")) as both:

@@ -1,4 +1,4 @@
-"""A stand-in for Slurm's commands, with which launch/slurm.sbatch runs here."""
+"""A stand-in for Slurm: srun and scontrol as scripts, so that launch/slurm.sbatch runs without a cluster."""
 
 import os
 import subprocess
@@ -29,7 +29,13 @@ exit 0
 
 
 def submit(stand_in: Path, run: Path, *arguments: str, nodes: int = 2, **variables: str) -> Live:
-    """`sbatch launch/slurm.sbatch pretrain ...`, as a job whose nodes are all this machine; `run` is its directory."""
+    """Runs `launch/slurm.sbatch pretrain ...` as a job of Slurm would, with all nodes on this machine.
+
+    Args:
+        stand_in: a new folder for the scripts, and for files that record what happens: `node-1` holds the process id
+            of a node's task, `requeued-<job>` appears when the job is put back into the queue.
+        run: the run directory that the arguments name.
+    """
     stand_in.mkdir()
     for tool, script in (("srun", SRUN), ("scontrol", SCONTROL)):
         (stand_in / tool).write_text(script)

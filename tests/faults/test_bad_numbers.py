@@ -1,4 +1,4 @@
-"""Losses and gradients that go bad: no rank applies them, and no run ends well with them."""
+"""Bad losses, gradients and weights: no rank applies them, and none of them is ever saved."""
 
 import functools
 import json
@@ -16,11 +16,12 @@ from trainyard.checkpoint.manifest import verify
 
 SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 ACCUMULATED = ["trainer.per_device_train_batch_size=1"]
-"""Four micro batches a step."""
+"""Four micro batches per step, instead of two."""
 
 
 def assert_same_but_for(done: Finished, reference: Finished, *bad: int) -> None:
-    """The weights of a run whose optimizer did nothing in the bad steps; elsewhere its losses and learning rates."""
+    """Asserts that a run equals one whose optimizer did nothing in the bad steps: in its weights, and elsewhere in its
+    losses and learning rates."""
     assert done.code == reference.code == 0, done.stdout + done.stderr
     for name, tensor in reference.weights.items():
         assert torch.equal(tensor, done.weights[name]), name
@@ -42,7 +43,7 @@ def assert_finite(checkpoint: Path) -> None:
 
 
 def assert_clean(run: Path, *steps: int) -> None:
-    """These checkpoints are there, whole and finite, and no others."""
+    """Asserts that exactly these checkpoints exist, whole and finite."""
     found = list((run / "checkpoints").iterdir())
     assert sorted(path.name for path in found) == sorted(f"checkpoint-{step}" for step in steps)
     for path in found:
@@ -66,7 +67,7 @@ BACKENDS = {
 
 @pytest.fixture(scope="module")
 def idle(corpus: Path, warm: Warm) -> Callable[..., Finished]:
-    """A run whose AdamW does nothing in step 7, on any rank; one for all faults."""
+    """Runs of which AdamW does nothing in step 7, on any rank: one for each backend, for all faults."""
 
     @functools.cache
     def run(backend: str, *settings: str) -> Finished:
@@ -143,7 +144,7 @@ def test_a_save_waits_for_a_good_step_and_the_mean_for_its_own(faults: Faults) -
 )
 @pytest.mark.faults(case="14", fault="NaN loss on one rank, five steps in a row")
 def test_five_bad_steps_end_the_run(warm: Warm, corpus: Path, backend: str) -> None:
-    """No checkpoint of them, no other start, and the positions in the last line."""
+    """The bad steps leave no checkpoint, the run is not started again, and the last line names the samples."""
     settings = [f"deepspeed={backend}", "trainer.save_steps=5"]
     done = warm(f"five-{backend}", corpus, *settings, fault="nan-loss 1 7-19")
     assert done.code == 1
@@ -151,7 +152,7 @@ def test_five_bad_steps_end_the_run(warm: Warm, corpus: Path, backend: str) -> N
     last = done.stderr.strip().splitlines()[-1]
     assert "FinalError: trainer.max_bad_steps=5: 5 steps in a row had a NaN or infinite loss or gradient" in last
     for step in range(8, 13):
-        # Of 8 samples a step rank 1 has the second and the fourth pair.
+        # Rank 1 has the second and the fourth pair of the 8 samples of a step.
         first = (step - 1) * 8
         assert f"step {step}: the loss is nan on rank 1, samples {first + 2} to {first + 3} (documents" in last
         assert f"samples {first + 6} to {first + 7} (documents" in last
@@ -164,7 +165,7 @@ def test_five_bad_steps_end_the_run(warm: Warm, corpus: Path, backend: str) -> N
 @pytest.mark.slow
 @pytest.mark.faults(case="14", fault="a streak of bad steps, stopped and resumed in its middle")
 def test_a_streak_goes_on_after_a_restart(faults: Faults) -> None:
-    """Its length, its positions and the save that it put off are in the checkpoint of the stop."""
+    """The checkpoint of the stop holds the streak's length, its samples, and the save that it put off."""
     settings = ["trainer.save_steps=9"]
     stopped = faults.start("streak", *settings, fault="nan-loss 1 7-19;stop-in-forward 0 9", once=False).end()
     assert stopped.code == 75, stopped.stderr
@@ -205,7 +206,7 @@ BACK = ["trainer.on_spike=rollback", *WATCHED]
 @pytest.mark.slow
 @pytest.mark.faults(case="14", fault="the loss of one rank times 1,000 in one step")
 def test_a_spike_is_logged(faults: Faults, zero2_run: Finished) -> None:
-    """Once, though the run fails after it and meets it again."""
+    """The file has one line for it, although the run fails after the spike and meets it again."""
     settings = [*WATCHED, "launch.max_restarts=1"]
     done = faults.start("spike", *settings, fault="spike 0 13;fail 1 14", once=False).end()
     assert done.code == 1 and "restart 1 of 1" in done.stderr
@@ -222,7 +223,7 @@ def test_a_spike_is_logged(faults: Faults, zero2_run: Finished) -> None:
 
 @pytest.fixture(scope="module")
 def without_stretch(outputs: Path, pretrain: Pretrain) -> Finished:
-    """An undisturbed run whose data never had the samples 80 to 103."""
+    """An undisturbed run on data without the samples 80 to 103."""
     run = outputs / "pretrain" / "without-stretch"
     run.mkdir(parents=True)
     (run / "skipped.json").write_text(json.dumps({"stretches": [{"first_sample": 80, "last_sample": 103}]}))
@@ -259,7 +260,7 @@ def test_a_stop_in_the_step_of_a_spike_keeps_the_rollback(faults: Faults, withou
 @pytest.mark.slow
 @pytest.mark.faults(case="14", fault="a spike that no rollback cures")
 def test_rollbacks_come_to_an_end(faults: Faults) -> None:
-    """A spike in step 13, whatever the data; the run has gone back eight times already."""
+    """Step 13 spikes on any data, in a run that has gone back eight times already."""
     run = faults.outputs / "pretrain" / "spiking"
     run.mkdir(parents=True)
     earlier = [{"first_sample": 10**6 + number, "last_sample": 10**6 + number} for number in range(8)]
@@ -269,6 +270,6 @@ def test_rollbacks_come_to_an_end(faults: Faults) -> None:
     assert (done.status["state"], done.status["rollbacks"], done.status["resumed_from"]) == ("failed", 2, [10, 10])
     assert "trainer.on_spike=rollback has gone back 10 times" in done.stderr.strip().splitlines()[-1]
     stretches = json.loads((run / "skipped.json").read_text())["stretches"][8:]
-    # The second time the steps 11 to 13 are made of what follows the first stretch.
+    # The second time the steps 11 to 13 consist of the samples that follow the first stretch.
     assert [(each["first_sample"], each["last_sample"]) for each in stretches] == [(80, 103), (104, 127)]
     assert_clean(done.run, 5, 10)

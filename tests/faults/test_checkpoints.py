@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, cut off or have no room: what is left is told apart, and the run goes on from it."""
+"""Checkpoints that are damaged, cut off or find a full disk: the run goes on from the newest good one."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 
 @pytest.fixture(scope="module")
 def broken_off(outputs: Path, corpus: Path, pretrain) -> Path:  # type: ignore[no-untyped-def]
-    """A run that failed after checkpoint-15, with checkpoints 5, 10 and 15."""
+    """A run that failed in step 17, with the checkpoints 5, 10 and 15."""
     faults = Faults(outputs, corpus, pretrain)
     live = faults.start("broken-off", *SETTINGS, fault="fail 0 16")
     assert live.end().code == 1
@@ -34,13 +34,15 @@ def broken_off(outputs: Path, corpus: Path, pretrain) -> Path:  # type: ignore[n
 
 @pytest.fixture
 def copy(broken_off: Path, request: pytest.FixtureRequest) -> Path:
-    """Another run with the same checkpoints."""
+    """A copy of that run, for one test."""
     target = broken_off.with_name(re.sub(r"\W+", "-", request.node.name))
     shutil.copytree(broken_off, target)
     return target
 
 
 class Payload:
+    """Makes a directory when it is unpickled."""
+
     def __init__(self, proof: Path):
         self.proof = proof
 
@@ -70,7 +72,7 @@ def remove(pattern: str) -> Callable[[Path], None]:
 
 
 def plant_code(checkpoint: Path) -> None:
-    """With a manifest that agrees."""
+    """Plants code in a file, and writes a manifest that agrees with it."""
     manifest = Manifest.read(checkpoint)
     assert manifest is not None
     (checkpoint / "rng_state_0.pth").write_bytes(pickle.dumps(Payload(checkpoint.parent.parent / "executed")))
@@ -78,7 +80,7 @@ def plant_code(checkpoint: Path) -> None:
 
 
 def plant_a_shard(checkpoint: Path) -> None:
-    """Of which the manifest knows nothing."""
+    """Adds a file with code that the manifest does not name."""
     payload = pickle.dumps(Payload(checkpoint.parent.parent / "executed"))
     (checkpoint / "global_step15" / "zero_pp_rank_2_mp_rank_00_optim_states.pt").write_bytes(payload)
 
@@ -166,7 +168,7 @@ def test_a_save_that_is_cut_off_was_never_a_checkpoint(faults: Faults, zero2_run
 @pytest.mark.timeout(1800)
 @pytest.mark.faults(case="7", fault="SIGKILL of everything at every file write of a save, of either rank")
 def test_everything_killed_at_any_write_of_a_save(warm: Warm, corpus: Path, zero2_run: Finished) -> None:
-    """Each start is killed one write later than the one before it, until the save gets through."""
+    """Each start is killed one write later than the start before, until a save is complete."""
     for rank, least in ((0, 15), (1, 4)):
         name = f"killed-at-writes-of-{rank}"
         for number in itertools.count(1):
@@ -187,7 +189,7 @@ def test_everything_killed_at_any_write_of_a_save(warm: Warm, corpus: Path, zero
 
 @pytest.fixture
 def small_disk(outputs: Path) -> Iterator[Path]:
-    """The checkpoints' directory of the run `full`, on a disk of 8 MB."""
+    """The directory of the checkpoints of a run `full`, on a disk of 8 MB."""
     directory = outputs / "pretrain" / "full" / "checkpoints"
     directory.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(directory)], capture_output=True)
@@ -208,7 +210,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_once_there_is_room(
     last = done.stderr.strip().splitlines()[-1]
     assert "a checkpoint takes about " in last and " are free" in last and "checkpoint-5 is untouched" in last
     assert "restart" not in done.stderr
-    before = faults.again("full", "trainer.save_steps=5")  # it sees beforehand that there is no room
+    before = faults.again("full", "trainer.save_steps=5")  # it finds too little room before it writes
     assert before.code == 1 and "a checkpoint takes about " in before.stderr
     assert [path.name for path in small_disk.glob("checkpoint-*")] == ["checkpoint-5"]
     filler.unlink()

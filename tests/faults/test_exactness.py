@@ -1,4 +1,4 @@
-"""A run that is stopped and resumed, however often and wherever, is the run that was never stopped: bit for bit."""
+"""A run that is stopped and resumed any number of times at any step equals the run without stops, bit for bit."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from disturb import Warm, assert_same_run
 from trainyard.checkpoint.manifest import verify
 
 SAMPLES, PER_STEP = 24, 8
-"""Of each corpus, one sequence each; and sequences of a step. An epoch is three steps, the run three epochs."""
+"""Documents of each corpus, one sequence each, and sequences of a step: a run is three epochs of three steps."""
 
 STOPS = {"in an epoch": [4], "at two epochs' ends": [3, 6], "five times": [1, 2, 4, 6, 8]}
 
@@ -29,7 +29,7 @@ ROWS = [
     ("sft lora", "zero2", "at two epochs' ends", 0),
     ("sft lora", "zero3", "in an epoch", 0),
 ]
-"""Every pair of values in two columns occurs."""
+"""Every pair of values of any two columns occurs, see the next test."""
 REPRESENTATIVE = 2
 
 
@@ -63,7 +63,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Command:
-    """One row's command, undisturbed or stopped at a step."""
+    """The command of a row, to be run undisturbed or stopped at a step."""
 
     def __init__(self, warm: Warm, base: Path, what: str, sharding: str):
         self.warm, (self.stage, *lora) = warm, what.split()
@@ -85,14 +85,14 @@ class Command:
         )
 
     def order(self, name: str) -> list[str]:
-        """What each rank has trained on in which step; the ranks write at once, so their lines are sorted apart."""
+        """Rank, step and hash of each sequence that was trained on: the lines of rank 0, then those of rank 1."""
         lines = self.seen.with_name(f"{name}-seen").read_text().splitlines()
         return [line for rank in "01" for line in lines if line.startswith(rank)]
 
 
 @pytest.fixture(scope="module")
 def undisturbed() -> dict[tuple[str, str], Finished]:
-    """Those that are there already; with or without data workers they are the same."""
+    """The undisturbed runs by stage and sharding, each run once: data workers change nothing in them."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""One launch on each node: here two nodes of one rank each on this machine, under a stand-in for Slurm's commands."""
+"""One launch on each of two nodes, as Slurm does it; both nodes are this machine, with one rank each."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from slurm import submit
 
 
 def submit_one(stand_in: Path, outputs: Path, corpus: Path, name: str, *overrides: str) -> Live:
-    """A run on two nodes of one rank each."""
+    """Submits a run on two nodes with one rank each."""
     arguments = settings(outputs, name, corpus, "launch.num_devices=1", *overrides)
     return submit(stand_in, outputs / "pretrain" / name, *arguments)
 

@@ -1,4 +1,4 @@
-"""Signals that ask for a stop: to whom they are sent and when makes no difference."""
+"""Signals that ask for a stop: the result does not depend on the process that gets them, nor on the moment."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ TARGETS: dict[str, Callable[[Live], int]] = {
 
 
 def stopped(live: Live) -> int:
-    """The step of a run that was asked to stop while it trained: exit 75, a good checkpoint, nothing else left."""
+    """The step at which a run stopped on request: with exit code 75, a good checkpoint and no process left."""
     done = live.end()
     assert done.code == 75, done.stdout + done.stderr
     step = done.status["step"]
@@ -114,8 +114,8 @@ def test_a_second_signal_changes_nothing_and_a_third_ends_at_once(
 @pytest.mark.slow
 @pytest.mark.faults(case="5", fault="SIGTERM while data workers hold what they have in /dev/shm")
 def test_nothing_is_left_in_shared_memory(faults: Faults, tmp_path: Path) -> None:
-    """/dev/shm is the run's own here, and its content is listed once the run has ended."""
-    mounted("mount -t tmpfs tmpfs /dev/shm")  # or the test is skipped
+    """The run has a /dev/shm of its own, whose files are listed after its end."""
+    mounted("mount -t tmpfs tmpfs /dev/shm")  # skips the test where mounts are not allowed
     listed = tmp_path / "listed"
     script = (
         f'mount -t tmpfs tmpfs /dev/shm; touch /dev/shm/seen; "$@" || code=$?; ls -A /dev/shm > {listed}; exit $code'
@@ -140,7 +140,7 @@ def test_a_short_grace_period_is_named_at_the_first_checkpoint(warm: Warm, corpu
     case="6", fault="SIGTERM in a forward and a backward pass, just after an update: ZeRO-2, accumulation 4"
 )
 def test_a_stop_within_a_step_comes_into_force_at_its_end(warm: Warm, corpus: Path) -> None:
-    """DeepSpeed steps its optimizer inside of the last backward pass: weights and recorded step must agree."""
+    """DeepSpeed steps its optimizer inside the last backward pass; weights and recorded step agree nevertheless."""
     settings = ["trainer.per_device_train_batch_size=1", "trainer.logging_steps=3"]
     undisturbed = warm("accumulated", corpus, *settings)
     for moment in ("stop-in-forward 1 7", "stop-in-backward 0 7", "stop-after-update 1 7"):
@@ -158,7 +158,7 @@ def test_a_stop_within_a_step_comes_into_force_at_its_end(warm: Warm, corpus: Pa
 @pytest.mark.faults(case="5", fault="SIGTERM during the preparation, before the first step")
 def test_a_stop_before_the_first_step_loses_nothing(faults: Faults, zero2_run: Finished, moment: str) -> None:
     name = f"stop-{moment}"
-    fresh = ["tokenizer.vocab_size=500"] if moment == "preparing" else []  # a store that no test has prepared
+    fresh = ["tokenizer.vocab_size=500"] if moment == "preparing" else []  # no other test has prepared this data
     live = faults.start(name, *fresh)
     if moment == "preparing":
         live.wait_for(lambda: any("trainyard" in process.cmdline() for process in live.members("prepare")))

@@ -1,4 +1,4 @@
-"""What happens around a run: data workers, ports, locks, strange overrides, secrets, the directory itself."""
+"""Faults in the surroundings of a run: data workers, ports, locks, overrides, secrets, tracker, directory."""
 
 import contextlib
 import importlib.util
@@ -79,7 +79,7 @@ def test_a_port_that_is_taken_meanwhile_costs_a_restart(faults: Faults, zero2_ru
 
 
 def locked(builds: Path) -> subprocess.Popen[str]:
-    """A process that builds the extension `adam` for ever, as PyTorch's compiler does it."""
+    """Starts a process that holds the lock of the extension `adam`, as PyTorch's compiler does, and never ends."""
     (builds / "adam").mkdir(parents=True)
     source = f"""
 import runpy, time
@@ -163,14 +163,17 @@ def test_one_run_directory_has_one_command(faults: Faults, zero2_run: Finished) 
     live.process.kill()
     live.process.wait()
     psutil.wait_procs(family, timeout=30)
-    third = faults.again("twice", SLOW, "trainer.save_steps=5")  # the file .lock is still there
+    third = faults.again("twice", SLOW, "trainer.save_steps=5")  # the killed command has left its file .lock
     assert third.status["resumed_from"]
     assert_same_run(third, zero2_run)
     assert leftovers(live.run) == []
 
 
 def command_lines(live: Live) -> Iterator[str]:
-    """Of every process that a command starts, until it ends. A new process has the command's own for a moment."""
+    """The command lines of all processes that a command starts, until it ends.
+
+    Its own is left out, which a new process has until it executes another program.
+    """
     command = psutil.Process(live.process.pid)
     while live.process.poll() is None:
         with contextlib.suppress(psutil.Error):
@@ -186,7 +189,7 @@ def test_overrides_are_taken_as_they_are_and_secrets_stay_secret(
     quoted = STRANGE.replace("\\", "\\\\").replace("'", "\\'")
     short = ["trainer.max_steps=2", "trainer.save_steps=2", "launch.num_devices=1", "deepspeed=none"]
     strange = [f"tracking.project='{quoted}'", f"data.template_variables.api_key={SECRET}"]
-    fresh = "tokenizer.vocab_size=490"  # a store that no test has prepared
+    fresh = "tokenizer.vocab_size=490"  # no other test has prepared this data
     live = faults.start("strange", *short, *strange, fresh, SWANLAB_API_KEY=SECRET, HF_TOKEN=SECRET)
     seen = set(command_lines(live))
     done = live.end()
@@ -232,7 +235,7 @@ def test_a_tracker_costs_the_run_nothing(warm: Warm, corpus: Path, zero2_run: Fi
 def test_a_directory_that_disappears_ends_the_run_with_its_name(faults: Faults, tmp_path: Path) -> None:
     live = faults.start("vanished", SLOW, "trainer.max_steps=2000", "launch.max_restarts=0")
     live.wait_for_step(3)
-    shutil.rmtree(live.run.rename(tmp_path / "gone"))  # in one step, whatever is being written meanwhile
+    shutil.rmtree(live.run.rename(tmp_path / "gone"))  # at one moment, although the run writes to it
     done = live.end()
     assert done.code == 1
     assert str(live.run) in done.stderr.splitlines()[-1] or "FileNotFoundError" in done.stderr.splitlines()[-1]

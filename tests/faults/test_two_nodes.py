@@ -1,4 +1,4 @@
-"""Two nodes, each with a network, processes and a host name of its own: the launch over ssh, and one launch on each."""
+"""Two nodes with a network of their own, see nodes.py: a launch over ssh, and one launch on each node."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Yard:
-    """Two nodes, and what a run on them needs."""
+    """Starts runs on two nodes, and looks at their processes."""
 
     nodes: tuple[Node, Node]
     outputs: Path
@@ -30,7 +30,7 @@ class Yard:
     directory: Path
 
     def start(self, node: Node, name: str, *overrides: str, **variables: str) -> Live:
-        """The command on one node, in an empty directory."""
+        """Starts the command on one node, in an empty directory."""
         process = subprocess.Popen(
             node.enter(*command(self.outputs, name, self.corpus, *overrides), directory=self.directory),
             env=clean_env(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -38,18 +38,18 @@ class Yard:
         return Live(process, self.outputs / "pretrain" / name)
 
     def over_ssh(self, name: str, *overrides: str, **variables: str) -> Live:
-        """A launch of one rank on each of the nodes, given on the first."""
+        """Starts a run on the first node, with a hostfile that names both nodes, one rank each."""
         hostfile = self.directory.parent / "hostfile"
         hostfile.write_text("".join(f"{node.name} slots=1\n" for node in self.nodes))
         return self.start(self.nodes[0], name, f"launch.hostfile={hostfile}", SLOW, *overrides, **variables)
 
     def on_each(self, name: str, rank: int, *overrides: str) -> Live:
-        """One of two launches that belong together."""
+        """Starts one of two launches that form a run."""
         settings = ["launch.num_nodes=2", f"launch.node_rank={rank}", "launch.master_addr=node-a"]
         return self.start(self.nodes[rank], name, *settings, "launch.num_devices=1", SLOW, *overrides)
 
     def find(self, node: int, part: str) -> psutil.Process | None:
-        """A process on a node, by its command line."""
+        """A process on a node whose command line contains a text; None without such a process."""
         found = [process for process in self.nodes[node].processes() if part in command_line(process)]
         return found[0] if found else None
 
@@ -57,7 +57,7 @@ class Yard:
         return [line for node in self.nodes for line in node.left() if part in line]
 
     def nothing_left(self, part: str = "") -> None:
-        """Waits for the ends that are on their way: a controller that was killed waits for nobody."""
+        """Waits until no process is left: those of a killed controller end a little later."""
         deadline = time.monotonic() + WAIT_S
         while left := self.left(part):
             assert time.monotonic() < deadline, left
@@ -166,7 +166,8 @@ def test_a_node_without_its_controller_ends_its_ranks(yard: Yard, zero2_run: Fin
 
 @pytest.mark.faults(case="8", fault="two nodes over ssh: the second's cable pulled")
 def test_nodes_that_are_cut_off_from_each_other_both_end(yard: Yard, zero2_run: Finished) -> None:
-    """Each by the other's silence: no connection is closed, and a collective operation waits for half an hour."""
+    """Each notices the silence of the other: no connection is closed, and a collective operation would wait for half an
+    hour."""
     settings = ["trainer.save_steps=5", "launch.max_restarts=0"]
     live = yard.over_ssh("cut-off", *settings)
     live.wait_for_step(7)
@@ -199,7 +200,7 @@ def test_a_rank_that_dies_elsewhere_is_named(yard: Yard, zero2_run: Finished) ->
 @pytest.mark.parametrize("killed", [0, 1])
 @pytest.mark.faults(case="8", fault="one launch on each of two nodes: SIGKILL of all that runs on one of them")
 def test_a_node_that_dies_takes_part_again(yard: Yard, zero2_run: Finished, killed: int) -> None:
-    """The first node's death ends the second's launch too; the second's is waited for."""
+    """When the first node dies, the launch on the second ends too. When the second dies, the first waits for it."""
     name = f"each-{killed}-killed"
     lives = [yard.on_each(name, rank, "trainer.save_steps=5") for rank in (0, 1)]
     lives[0].wait_for_step(7)

@@ -1,4 +1,4 @@
-"""A run that goes on with another number of ranks, under another ZeRO stage, or with settings that were changed."""
+"""A run that goes on with another number of ranks, under another ZeRO stage, or with other settings."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SETTINGS = ["trainer.save_steps=5", "launch.max_restarts=0"]
 
 @pytest.fixture(scope="module")
 def begun(outputs: Path, corpus: Path, pretrain: Pretrain) -> Callable[..., Path]:
-    """A run that failed on two ranks after checkpoint-10, begun once for each list of overrides."""
+    """A run on two ranks that failed in step 12, after checkpoint-10; run once for each list of overrides."""
     runs: dict[tuple[str, ...], Path] = {}
 
     def begin(*overrides: str) -> Path:
@@ -42,7 +42,7 @@ def begun(outputs: Path, corpus: Path, pretrain: Pretrain) -> Callable[..., Path
 
 @pytest.fixture
 def go_on(pretrain: Pretrain, request: pytest.FixtureRequest) -> Callable[..., Finished]:
-    """Copies what a run has left, and goes on there."""
+    """Goes on with a copy of a run."""
 
     def run(begun: Path, *overrides: str) -> Finished:
         name = f"{begun.name}-{abs(hash((request.node.name, overrides)))}"
@@ -53,7 +53,7 @@ def go_on(pretrain: Pretrain, request: pytest.FixtureRequest) -> Callable[..., F
 
 
 def assert_same_curve(one: Finished, other: Finished, within: float = 1e-4) -> None:
-    """The same losses, gradient norms and evaluations at the same steps."""
+    """Asserts equal losses, gradient norms and evaluations at the same steps, up to rounding."""
     assert one.code == other.code == 0, one.stdout + one.stderr
     assert [row["step"] for row in one.metrics] == [row["step"] for row in other.metrics]
     for name in ("loss", "eval_loss", "learning_rate"):
@@ -63,7 +63,7 @@ def assert_same_curve(one: Finished, other: Finished, within: float = 1e-4) -> N
 
 
 def states(run: Path, folder: Path) -> dict[str, torch.Tensor]:
-    """Weights and moments of a run's last checkpoint, as `name state`."""
+    """Weights and moments of a run's last checkpoint, by `<parameter> <state>`."""
     target = folder / f"{run.name}" / "checkpoint-20"
     if not target.exists():
         target.parent.mkdir()

@@ -1,9 +1,10 @@
-"""Runs that need not wait for imports: `python tests/faults/warm.py` imports the libraries once and forks every run
-from there. The controller and the ranks are the real ones, with real signals; DeepSpeed's launcher alone, which other
-tests start, is left out. A run so costs 3 s rather than 15.
+"""Runs without the time for imports: `python tests/faults/warm.py` imports the libraries once and forks each run.
 
-Each line of standard input is a JSON object, {"stage", "arguments", "env", "output"}; the answer is the exit code. What
-the run prints goes to OUTPUT.out and OUTPUT.err.
+Controller, ranks and signals are the real ones. Only DeepSpeed's launcher is left out; other tests start it. A run
+costs 3 s instead of 15.
+
+Each line of standard input is a JSON object, {"stage", "arguments", "env", "output"}; the answer is the exit code. The
+run's output goes to OUTPUT.out and OUTPUT.err.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ INJECT = Path(__file__).parent / "inject" / "sitecustomize.py"
 
 
 class Forked:
-    """A child, as subprocess.Popen has it."""
+    """A child process with the attributes of subprocess.Popen that the product uses."""
 
     def __init__(self, work: Callable[[], int]):
         self.returncode: int | None = None
@@ -42,6 +43,7 @@ class Forked:
 
 
 def _become(work: Callable[[], int]) -> None:
+    """Works, and ends this process with the exit code of the work."""
     code = 1
     try:
         code = work()
@@ -56,12 +58,13 @@ def _become(work: Callable[[], int]) -> None:
 
 
 def redirect(out: Path, err: Path) -> None:
+    """Sends standard output and standard error of this process to files."""
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
 
 
 def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
-    """In the place of launchers.local.start: the same ranks, each with the environment that DeepSpeed gives it."""
+    """Takes the place of launchers.local.start: forks the ranks, each with the environment that DeepSpeed gives it."""
     options = dict(item.removeprefix("--").split("=") for item in arguments if "=" in item and item.startswith("--"))
     module, *words = arguments[arguments.index("--module") + 1 :]
     ranks = int(options["num_gpus"])
@@ -88,7 +91,7 @@ def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
 
 
 def control(request: dict[str, Any]) -> int:
-    """The whole of a command: what `python -m pretrain` does."""
+    """Does the work of `python -m pretrain`, and returns its exit code."""
     from trainyard.commands import train
     from trainyard.control.launchers import local
     from trainyard.machine.signals import StopSignals
@@ -105,7 +108,7 @@ def control(request: dict[str, Any]) -> int:
 
 
 def import_all() -> None:
-    """What the ranks import of others. The project they import themselves, so that faults can be put into it."""
+    """Imports the libraries. The ranks themselves import the project's code for ranks, so that faults get into it."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - imports torch._dynamo
     import peft  # noqa: F401
@@ -120,11 +123,12 @@ def import_all() -> None:
 
 
 def adopt_orphans() -> None:
-    """Has processes that lose their parent become children of this one, so that it can be seen who is left."""
+    """Makes this process the parent of processes that lose theirs, so that a test sees which are left."""
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def bury() -> None:
+    """Collects children that have ended."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

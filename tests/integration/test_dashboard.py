@@ -1,4 +1,4 @@
-"""The dashboard of a real run, in a real browser."""
+"""The dashboard of real runs, in a real browser."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ from trainyard.machine.ports import free_port
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OFFLINE = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
 EVERY_CHART = (300, 230, 1600, 1500)
-"""Right of the list of experiments and below the header."""
+"""The part of the page to the right of the list of experiments and below the header."""
 
 LOSS_CHART = (340, 335, 715, 535)
 """The inside of the first chart on an experiment's page."""
@@ -29,7 +29,7 @@ QUIET = ["--disable-quic", "--disable-background-networking", "--disable-compone
 
 
 class Browser:
-    """Headless Chromium, each page in a profile of its own."""
+    """Headless Chromium with a new profile for each page."""
 
     def __init__(self, program: str, folder: Path):
         self.program, self.folder, self._pages = program, folder, itertools.count()
@@ -41,7 +41,7 @@ class Browser:
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
     def text(self, page: str) -> str:
-        """The page as HTML, once its scripts have run."""
+        """The HTML of a page after its scripts have run."""
         return self._open(page, "--dump-dom")
 
     def picture(self, page: str) -> Any:
@@ -60,7 +60,7 @@ def browser(tmp_path: Path) -> Browser:
 
 
 def columns(picture: Any, box: tuple[int, int, int, int], color: tuple[int, int, int] | None = None) -> list[int]:
-    """Where lines are drawn between the sides left, top, right, bottom, in a colour or in any: all else is grey."""
+    """The pixels of drawn lines between the sides left, top, right, bottom: of one colour, or all but the grey ones."""
     left, top, right, bottom = box
     return [
         x
@@ -72,7 +72,7 @@ def columns(picture: Any, box: tuple[int, int, int, int], color: tuple[int, int,
 
 @pytest.fixture(scope="module")
 def dashboard(zero2_run: Finished, lora_run: Finished) -> Iterator[str]:
-    """`bash launch/dashboard.sh` over the outputs of the tests; yields its address."""
+    """The address of `bash launch/dashboard.sh`, which shows the runs of the tests."""
     port = free_port()
     arguments = ["bash", str(ROOT / "launch" / "dashboard.sh"), str(zero2_run.run.parent.parent), "--port", str(port)]
     server = subprocess.Popen(arguments, env=clean_env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -108,7 +108,7 @@ def test_one_experiment_from_rank_0_with_its_config(dashboard: str, zero2_run: F
 
 def test_the_curves_are_drawn_in_the_browser(dashboard: str, browser: Browser, zero2_run: Finished) -> None:
     (experiment,) = (e for e in ask(f"{dashboard}/api/v1/project")["experiments"] if e["name"] == "zero2-2")
-    page = f"{dashboard}/experiment/{experiment['id']}/chart"  # on the page of all, other lines may cover its own
+    page = f"{dashboard}/experiment/{experiment['id']}/chart"  # the page of all may draw others over it
     text = browser.text(page)
     for title in ("train/loss", "train/learning_rate", "train/grad_norm", "eval/loss", "eval/perplexity"):
         assert title in text, title
@@ -158,7 +158,7 @@ def named(dashboard: str, beginning: str) -> list[dict[str, Any]]:
 
 
 class Twice(NamedTuple):
-    """A run that was interrupted twice: its experiment after the first time, and what came of it."""
+    """A run that was interrupted twice: its experiment after the first stop, and the finished run."""
 
     before: dict[str, Any]
     curve: list[tuple[int, float]]
@@ -167,7 +167,7 @@ class Twice(NamedTuple):
 
 @pytest.fixture(scope="module")
 def twice(dashboard: str, warm: Warm, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Twice:
-    """Stopped once; then rank 0 fails behind a checkpoint, and what was done since is done again."""
+    """Stops a run once; then rank 0 fails after a checkpoint, and the steps since the checkpoint are done again."""
     assert warm("twice", corpus, fault="stop-in-forward 1 4").code == 75
     (before,) = named(dashboard, "twice")
     shown = curve(dashboard, before["id"], "train/loss")
@@ -213,7 +213,7 @@ def test_in_the_browser_its_curve_has_no_gap(dashboard: str, browser: Browser, t
 
 @pytest.fixture(scope="module")
 def points(dashboard: str, outputs: Path, corpus: Path) -> list[str]:
-    """A sweep of two points, one beside the other; their names."""
+    """The names of the two points of a sweep, which run at the same time."""
     command = ["bash", str(ROOT / "launch" / "pretrain.sh"), "-m", *settings(outputs, "none", corpus)]
     rates = ["trainer.learning_rate=2e-3,1e-2", "sweep.name=rates", "trainer.max_steps=10"]
     words = [word for word in command if not word.startswith("run.name=")]

@@ -1,4 +1,4 @@
-"""The verbs that work on data, as users call them, and training on packed, isolated documents."""
+"""The commands prepare and preview, and training on packed, isolated documents."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def test_prepare_describes_what_it_made_and_finds_it_again(tmp_path: Path, corpu
     assert "█" in done.stderr  # the histogram
     packed = summary(trainyard("prepare", tmp_path, corpus, "data.packing=best_fit"))
     assert packed["prepared"] == made["prepared"]
-    assert packed["seconds"] == made["seconds"]  # of the one time that it was tokenized
+    assert packed["seconds"] == made["seconds"]  # the tokens were made once
     assert packed["fill"] > 0.9
 
 
@@ -52,7 +52,7 @@ def test_shares_and_processes_publish_one_store(tmp_path: Path, corpus: Path) ->
     whole = summary(trainyard("prepare", tmp_path / "whole", corpus, "--processes", "3"))
     first = summary(trainyard("prepare", tmp_path / "shares", corpus, "--shard", "1/2"))
     second = summary(trainyard("prepare", tmp_path / "shares", corpus, "--shard", "2/2"))
-    published = [each for each in (first, second) if each["prepared"]]  # the corpus is one part, of one share
+    published = [each for each in (first, second) if each["prepared"]]  # the corpus is one part: one share has it
     assert len(published) == 1
     assert published[0]["tokens"] == whole["tokens"]
     wrong = trainyard("prepare", tmp_path, corpus, "--shard", "3/2")
@@ -62,7 +62,7 @@ def test_shares_and_processes_publish_one_store(tmp_path: Path, corpus: Path) ->
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_prepare_that_is_ended_ends_its_helper_and_goes_on_later(tmp_path: Path, number: signal.Signals) -> None:
-    """Ended while two processes work on a corpus of several parts."""
+    """The signal comes while two processes work on a corpus of several parts."""
     corpus = tmp_path / "large.jsonl"
     text = " ".join(make_documents(200))
     with corpus.open("w") as stream:
@@ -139,7 +139,7 @@ def packed_run(pretrain: Pretrain) -> Finished:
 
 
 def test_packed_and_isolated_training_gives_the_loss_of_single_documents(packed_run: Finished) -> None:
-    """Two ranks, ZeRO-2: the held-out loss of the run is what its documents give one by one."""
+    """The held-out loss of two ranks under ZeRO-2 equals the loss of the documents one by one."""
     from transformers import AutoModelForCausalLM
 
     from trainyard.data.batches.dataset import open_datasets

@@ -1,4 +1,4 @@
-"""The embedded default as a new user runs it, whole: minutes long, so it runs with -m slow."""
+"""The embedded default as a new user runs it, to its end. It takes minutes, so it needs -m slow."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""One loss curve, whatever the ZeRO stage and the number of ranks, at the same global batch and seed."""
+"""The loss curve does not depend on ZeRO stage and number of ranks, at the same global batch and seed."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_same_curve_as_zero2_on_two_ranks(zero2_run: Finished, pretrain: Pretrai
     assert run.series("loss") == pytest.approx(zero2_run.series("loss"), rel=1e-4)
     assert len(run.series("eval_loss")) == 3  # before the first step, at 10 and at 20
     assert run.series("eval_loss") == pytest.approx(zero2_run.series("eval_loss"), rel=1e-4)
-    assert run.series("loss")[-1] < 0.95 * run.series("loss")[0]  # it did learn
+    assert run.series("loss")[-1] < 0.95 * run.series("loss")[0]  # the model has learned
     assert run.weights.keys() == zero2_run.weights.keys()
     for name, tensor in zero2_run.weights.items():
         assert torch.allclose(run.weights[name], tensor, rtol=1e-3, atol=1e-4), name

@@ -1,11 +1,11 @@
-"""When something breaks while a run is on: who failed, why, and that nothing is left running."""
+"""A run that breaks: the rank that failed and its error are named, and no process is left."""
 
 import psutil
 from conftest import Finished, Pretrain
 
 
 def test_the_rank_that_failed_shows_its_own_error_last(pretrain: Pretrain, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """Rank 1 alone cannot import a module that every rank needs."""
+    """Only rank 1 cannot import a module that every rank needs."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\nif os.environ.get('RANK') == '1': sys.modules['torchdata'] = None\n"
     )

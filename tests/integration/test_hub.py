@@ -1,4 +1,4 @@
-"""A dataset and a model by their hub ids, through HF_ENDPOINT, from a mirror that the test serves itself."""
+"""A dataset and a model by their hub ids, from a mirror that the test serves at HF_ENDPOINT."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ REVISION = "a" * 40
 
 
 def handler(root: Path) -> type[BaseHTTPRequestHandler]:
-    """Serves root/<models or datasets>/<owner>/<name>/ with as much of the hub's API as loading needs."""
+    """Serves root/<models or datasets>/<owner>/<name>/ with the parts of the hub's API that loading needs."""
 
     class Mirror(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -105,6 +105,6 @@ def test_a_dataset_and_a_model_from_a_mirror(
     )
     assert done.code == 0, done.stdout + done.stderr
     assert len(done.series("loss")) == 2
-    # It starts from the weights of the mirror: text of the same kind is about as easy as it was at that run's end.
+    # The run starts from the mirror's weights, so similar text has about the loss of the end of that run.
     first = done.status["final"]["first_eval_loss"]
     assert abs(first - zero2_run.series("eval_loss")[-1]) < 0.5 < zero2_run.series("eval_loss")[0] - first

@@ -42,7 +42,7 @@ def test_real_text_with_a_real_tokenizer(wiki_run: Finished, tmp_path: Path, pre
 def test_the_same_documents_as_jsonl_give_the_same_tokens_and_the_model_trains_on(
     wiki_run: Finished, tmp_path: Path, pretrain: Pretrain
 ) -> None:
-    """One launch for both: the same text as gzipped JSONL, on top of the model that the first run wrote."""
+    """One launch tests both: it trains the model of the first run on the same text as gzipped JSONL."""
     import gzip
 
     from trainyard.config.saved import load
@@ -56,15 +56,16 @@ def test_the_same_documents_as_jsonl_give_the_same_tokens_and_the_model_trains_o
     done = pretrain("continued", sources, f"model.path={wiki_run.run / 'model'}", *unset)
     assert done.code == 0, done.stdout + done.stderr
     ours, theirs = (Path(str(load(run.run / "config.yaml").data.prepared)) for run in (done, wiki_run))
-    assert ours != theirs  # other bytes, so prepared anew
+    assert ours != theirs  # other bytes are prepared anew
     assert datasets.load_from_disk(str(ours))["input_ids"][:] == datasets.load_from_disk(str(theirs))["input_ids"][:]
     before, after = wiki_run.status["final"]["eval_loss"], done.status["final"]["first_eval_loss"]
-    assert after == pytest.approx(before, rel=1e-5)  # it starts where the other ended
+    assert after == pytest.approx(before, rel=1e-5)  # the run starts where the other ended
     assert done.status["final"]["eval_loss"] < before
 
 
 def test_the_best_model_is_kept_and_a_run_that_gets_worse_stops(pretrain: Pretrain) -> None:
-    """Early stopping, epochs, the best model at the end; with gradient checkpointing, eager attention, data workers."""
+    """Early stopping, epochs and the best model at the end, with gradient checkpointing, eager attention and data
+    workers."""
     done = pretrain(
         "worse",
         "trainer.num_train_epochs=50",

@@ -1,4 +1,4 @@
-"""Tokens added to a model's tokenizer, trained under LoRA and ZeRO-3, in every form in which the result is used."""
+"""Tokens that are added to a model's tokenizer and trained with LoRA under ZeRO-3: in the adapter and in the export."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A wrong request: every mistake named, exit 2, nothing touched."""
+"""Wrong requests: every mistake is named, the exit code is 2, and no file changes."""
 
 import subprocess
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def test_a_hub_that_does_not_answer_is_named(pretrain: Pretrain) -> None:
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system that is mounted read-only, which root cannot write to either."""
+    """A folder on a file system that is mounted read-only, so that root cannot write to it either."""
     folder = tmp_path / "read-only"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)], capture_output=True).returncode:
@@ -96,7 +96,7 @@ def test_a_folder_without_permission_is_named(pretrain: Pretrain, read_only: Pat
 
 
 def test_a_multirun_is_one_launch_after_another_with_a_directory_each(outputs: Path, corpus: Path) -> None:
-    """Two points that are both refused: Hydra expands the sweep, each point is checked, the worst code is kept."""
+    """Both points are refused: Hydra expands the sweep, each point is checked, and the worst exit code counts."""
     bash, script, *overrides = command(outputs, "sweep", corpus)
     arguments = [bash, script, "-m", *overrides, "trainer.global_batch_size=9,11"]
     done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)

@@ -20,9 +20,9 @@ SHORT = (
 EXPERIMENTS = [command for command in TABLE if "experiment=" in command]
 OPTIONS = [command for command in TABLE if " --" in command]
 ELSEWHERE = ["deepspeed=zero3", "deepspeed=none", "launch.num_devices=1"]
-"""Overrides that test_equivalence.py runs in every combination."""
+"""Overrides of recipes that test_equivalence.py runs in every combination."""
 ELSEWHERE += ["run.resume=never", "run.name=first-try", "tracking=none", "trainer.gradient_checkpointing=true"]
-"""Those that test_run.py, test_input.py and others run."""
+"""Overrides of recipes that test_run.py, test_input.py and others run."""
 RECIPES = [c for c in TABLE if c not in EXPERIMENTS + OPTIONS and c.split()[-1] not in ELSEWHERE]
 
 
@@ -33,7 +33,7 @@ def run(command: str, folder: Path, *more: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A user's folder: the default run, a corpus, a tokenizer and a DeepSpeed JSON where the recipes have them."""
+    """A user's folder with a default run, a corpus, a tokenizer and a DeepSpeed JSON at the paths of the recipes."""
     place = tmp_path_factory.mktemp("user")
     first = run("bash launch/pretrain.sh run.name=default", place, *SHORT.split())
     assert first.returncode == 0, first.stdout + first.stderr
@@ -61,7 +61,7 @@ def test_recipe(command: str, folder: Path) -> None:
     tracking = ["run.name=untracked"] if "tracking" in command else ["tracking=none"]
     done = run(command, folder, *SHORT.split(), *ranks, *tracking)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 steps = " in done.stdout  # announced, so it was trained now and not found finished
+    assert "2 steps = " in done.stdout  # the run was trained now, and not found finished
     assert "finished, 2 steps" in done.stdout
 
 
@@ -80,7 +80,7 @@ def test_experiments_get_as_far_as_the_missing_corpus(folder: Path) -> None:
 
 def test_prepare_ends_with_one_line_of_json(folder: Path) -> None:
     command, share = re.findall(r"`python (-m trainyard prepare [^`]+)`", PAGE)
-    assert share == f"{command} --shard 2/4"  # run in test_data.py
+    assert share == f"{command} --shard 2/4"  # test_data.py runs shares
     done = run(f"{sys.executable} {command}", folder)
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What one run leaves and says, and what the same command does next."""
+"""The files and the output of a run, and the same command a second time."""
 
 import contextlib
 import json
@@ -90,12 +90,12 @@ def test_the_same_command_again_says_that_it_is_finished(zero2_run: Finished, pr
 
 
 def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: Path, corpus: Path) -> None:
-    """SIGKILL to every process after the first checkpoint, then the same command."""
+    """SIGKILL ends every process after the first checkpoint; then the same command goes on."""
     arguments = command(outputs, "killed", corpus, "trainer.save_steps=6", SLOW)
     run = outputs / "pretrain" / "killed"
     process = start(arguments, (run / "checkpoints" / "checkpoint-6" / "manifest.json").exists)
     kill_everything(process)
-    assert json.loads((run / "status.json").read_text())["state"] == "running"  # nobody could write another
+    assert json.loads((run / "status.json").read_text())["state"] == "running"  # none could change it
 
     done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
     resumed = Finished(done.returncode, done.stdout, done.stderr, 0, run)

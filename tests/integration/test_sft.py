@@ -1,4 +1,4 @@
-"""Fine-tuning through the real launcher."""
+"""Fine-tuning runs through the real launcher."""
 
 import json
 import signal
@@ -15,14 +15,14 @@ from trainyard.config.schema import ARCHITECTURE
 Sft = Callable[..., Finished]
 QUIET = ["tracking=none", "data.eval_fraction=0", "trainer.save_strategy=no", "trainer.lr_scheduler_type=constant"]
 AS_IT_IS = [f"model.{name}=null" for name in ARCHITECTURE]
-"""For a model of a path: its own architecture, where the tiny one is set."""
+"""Overrides for a model at a path: they take back the architecture of the tiny model."""
 
 QUESTIONS = [f"what is {chr(97 + number) * 4}" for number in range(20)]
 SAID = [text[:20] for text in make_documents(20)]
 ANSWERS = dict(zip(QUESTIONS, SAID, strict=True))
 """Twenty conversations to learn by heart."""
 NEXT_ANSWERS = dict(zip(QUESTIONS, [*SAID[1:], SAID[0]], strict=True))
-"""The same questions, each with the answer to the next: nothing that a model which knows ANSWERS gets right."""
+"""The same questions, each with the answer to the next one: a model that knows ANSWERS gets all of them wrong."""
 
 
 def write_rows(directory: Path, answers: dict[str, str]) -> Path:
@@ -40,7 +40,7 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def whole_corpus_steps(sft: Sft, corpus: Path, name: str, sequences: int, micro: int, *overrides: str) -> Finished:
-    """Three steps, each on every conversation once."""
+    """Three steps, each of which sees every conversation once."""
     batch = [f"trainer.global_batch_size={sequences}", f"trainer.per_device_train_batch_size={micro}"]
     done = sft(name, corpus, *QUIET, *batch, "trainer.max_steps=3", "data.block_size=128", *overrides)
     assert done.code == 0, done.stdout + done.stderr
@@ -48,7 +48,7 @@ def whole_corpus_steps(sft: Sft, corpus: Path, name: str, sequences: int, micro:
 
 
 def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(sft: Sft, conversations: Path) -> None:
-    """Packed and padded, one rank and two, accumulation 1 and 4: one loss and one gradient norm, step by step."""
+    """Packed and padded, on one rank and two, with accumulation 1 and 4: losses and gradient norms are equal."""
     packed = whole_corpus_steps(sft, conversations, "packed", 1, 1, "launch.num_devices=1", "data.block_size=1024",
                                 "model.max_position_embeddings=1024")  # fmt: skip
     assert "1 sequences of 1024 tokens" in packed.stdout
@@ -70,7 +70,7 @@ def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(sft: 
 
 def learn(sft: Sft, name: str, corpus: Path, *overrides: str) -> Finished:
     batch = ["launch.num_devices=1", "trainer.global_batch_size=4", "trainer.per_device_train_batch_size=4"]
-    one_thread = {"OMP_NUM_THREADS": "1"}  # two spend their time waiting for each other on a machine that is busy
+    one_thread = {"OMP_NUM_THREADS": "1"}  # on a busy machine two threads mostly wait for each other
     done = sft(name, corpus, *QUIET, *batch, "deepspeed=none", *overrides, env=one_thread)
     assert done.code == 0, done.stdout + done.stderr
     return done
@@ -78,14 +78,14 @@ def learn(sft: Sft, name: str, corpus: Path, *overrides: str) -> Finished:
 
 @pytest.fixture(scope="module")
 def learned(sft: Sft, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """A model from scratch that knows ANSWERS."""
+    """A model that was trained from scratch and knows ANSWERS."""
     corpus = write_rows(tmp_path_factory.mktemp("learned"), ANSWERS)
     return learn(sft, "by-heart", corpus, "trainer.max_steps=400", "trainer.learning_rate=3e-3")
 
 
 @pytest.fixture(scope="module")
 def relearned(sft: Sft, learned: Finished, tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """An adapter in front of that model, which has learned NEXT_ANSWERS."""
+    """An adapter of that model that has learned NEXT_ANSWERS."""
     corpus = write_rows(tmp_path_factory.mktemp("relearned"), NEXT_ANSWERS)
     adapter = ["peft=lora", "peft.dropout=0", f"model.path={learned.run / 'model'}", *AS_IT_IS]
     return learn(sft, "by-heart-lora", corpus, *adapter, "trainer.max_steps=150", "trainer.learning_rate=5e-3")
@@ -93,7 +93,7 @@ def relearned(sft: Sft, learned: Finished, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def exported(relearned: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adapter, merged into its base model."""
+    """The base model with the adapter merged into it."""
     directory = tmp_path_factory.mktemp("exported") / "merged"
     trainyard("export", str(relearned.run), str(directory))
     return directory
@@ -108,7 +108,7 @@ def trainyard(*arguments: str) -> str:
 
 
 def answers_of(model: Path, directory: Path) -> dict[str, str]:
-    """What a model says to QUESTIONS, greedily; a mark behind what it did not end itself."""
+    """The greedy answers of a model to QUESTIONS; a mark follows an answer that the model did not end."""
     prompts = directory / "prompts.txt"
     prompts.write_text("\n".join(QUESTIONS) + "\n")
     rows = map(json.loads, trainyard("generate", str(model), "--prompts", str(prompts)).splitlines())
@@ -146,12 +146,12 @@ def test_what_is_saved_stops_by_itself_in_plain_transformers(learned: Finished, 
 # ---- adapters under ZeRO ----
 
 
-@pytest.mark.timeout(600)  # three launches, and the base model's where this runs alone
+@pytest.mark.timeout(600)  # three launches, and one more when the test runs alone
 @pytest.mark.parametrize("deepspeed", [pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
 def test_adapters_are_trained_alone_and_those_of_a_stopped_run_come_out_the_same(
     sft: Sft, learned: Finished, outputs: Path, conversations: Path, deepspeed: str
 ) -> None:
-    """LoRA on two ranks, with dropout; SIGTERM after the first step, then the same command."""
+    """LoRA on two ranks with dropout: SIGTERM comes after the first step, then the same command goes on."""
     from safetensors.torch import load_file
 
     settings = [

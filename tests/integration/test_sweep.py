@@ -1,4 +1,4 @@
-"""Sweeps on two CPU ranks: two points at a time, some that fail, everything killed or stopped, and begun again."""
+"""Sweeps on two CPU ranks, two points at a time: points that fail, sweeps that are killed or stopped and go on."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ from trainyard.rundir.directory import RunDir
 COUNT_PARTS = """
 import os, sys
 if "prepare" in sys.orig_argv:
-    from trainyard.data import parts
+    from trainyard.data.preparation import parts
     make = parts.Parts._make_part
     def counted(self, number):
         with open(os.environ["PARTS_MADE"], "a") as stream:
@@ -42,7 +42,7 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def kill_all(process: "subprocess.Popen[str]") -> None:
-    """SIGKILL to the command and to whatever else has to do with the sweep."""
+    """Sends SIGKILL to the command and all its descendants."""
     family = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     for member in family:
@@ -53,7 +53,7 @@ def kill_all(process: "subprocess.Popen[str]") -> None:
 
 @pytest.fixture
 def counting(tmp_path: Path) -> dict[str, str]:
-    """An environment in which every part of a corpus that is tokenized leaves a line in PARTS_MADE."""
+    """An environment in which each tokenized part of a corpus adds a line to the file PARTS_MADE."""
     (tmp_path / "inject").mkdir()
     (tmp_path / "inject" / "sitecustomize.py").write_text(COUNT_PARTS)
     return clean_env(PYTHONPATH=str(tmp_path / "inject"), PARTS_MADE=str(tmp_path / "parts"))
@@ -125,13 +125,13 @@ def test_a_stop_saves_every_point_and_the_same_command_resumes_them(corpus: Path
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_each_task_of_a_job_array_is_one_point_and_requeued_by_itself(corpus: Path, tmp_path: Path) -> None:
-    """The second begins, is preempted and begins again while the first runs on; Slurm's commands are a stand-in's."""
+    """The second task begins, is preempted and begins again, while the first goes on. slurm.py stands in for Slurm."""
     outputs, folder = tmp_path / "outputs", tmp_path / "outputs" / "pretrain" / "sweeps" / "array"
     longer = ["trainer.max_steps=2000", "trainer.eval_steps=1", "trainer.save_steps=1000", "sweep.name=array"]
     arguments = ["-m", *sweep(outputs, corpus, "run.seed=1,2", "launch.num_devices=1", *longer)[3:]]
 
     def task(number: int, start: str) -> Live:
-        """As Slurm numbers them: the last task has the id of the array."""
+        """Submits a task with the ids that Slurm gives it: the last task has the id of the array."""
         own = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_ARRAY_JOB_ID": "701", "SLURM_JOB_ID": f"70{2 - number}"}
         return submit(tmp_path / f"{start}-{number}", folder / f"seed={number + 1}", *arguments, nodes=1, **own)
 
@@ -167,7 +167,7 @@ def test_each_task_of_a_job_array_is_one_point_and_requeued_by_itself(corpus: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_search_finds_a_better_learning_rate_than_the_defaults(tmp_path: Path) -> None:
-    """The embedded default, cut short: eight points, two at a time."""
+    """Eight short runs of the embedded default, two at a time."""
     short = [f"paths.outputs={tmp_path}", "tracking=none", "trainer.max_steps=60", "trainer.eval_steps=20"]
     script = ["bash", str(ROOT / "launch" / "pretrain.sh")]
     alone = subprocess.run([*script, *short, "run.name=default"], env=clean_env(), capture_output=True, text=True)

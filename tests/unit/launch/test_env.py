@@ -1,4 +1,4 @@
-"""launch/env.sh, with a stand-in for Python that notes what it is asked for instead of installing."""
+"""launch/env.sh with a stand-in for Python, which records its calls and installs nothing."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ esac
 
 
 class Checkout:
-    """A copy of launch/ beside small recipe files."""
+    """A copy of launch/ with small files beside it for the requirements."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -34,7 +34,7 @@ class Checkout:
         self.calls = root / "calls"
 
     def source(self, fail_at: int = 0, **env: str) -> tuple[int, list[str], str]:
-        """Sources env.sh; the exit code, the calls that it made, and the python that a script would then run."""
+        """Sources env.sh. Returns its exit code, its calls of Python, and the Python that a script would then run."""
         self.calls.write_text("")
         clean = {key: value for key, value in clean_env().items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
         clean |= {
