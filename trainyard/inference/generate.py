@@ -1,4 +1,4 @@
-"""A trained model at work: given the prompt that it was trained on, stopped where it learned to stop.
+"""Answers of a trained model: its prompt has the ids of the training, and it stops where it learned to stop.
 
 Prompts are token ids, so that the same function serves plain text and conversations.
 """
@@ -22,28 +22,30 @@ from trainyard.errors import ConversationError, DataError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen, and how many may be."""
+    """How the next token is chosen, and how many tokens an answer may have."""
 
     max_new_tokens: int = 512
     temperature: float = 0.0
-    """0: the likeliest token, always."""
+    """0 always takes the likeliest token."""
     top_p: float = 1.0
     """Choose among the likeliest tokens that together have this probability (Holtzman et al., 2020)."""
     seed: int | None = None
-    """An answer follows from its prompt and this; None: another one every time."""
+    """Decides an answer together with its prompt; None draws another answer every time."""
 
 
 class Answer(NamedTuple):
+    """What the model says to a prompt."""
+
     text: str
     """Without the token that ends it."""
     finished: bool
-    """Did the model end it, rather than the limit?"""
+    """The model ended it itself; False when the limit cut it."""
 
 
 def end_ids(tokenizer: Any, variables: dict[str, Any] | None = None) -> list[int]:
-    """The ids that end an answer: end-of-text, and what the chat template closes the assistant's turn with."""
+    """The ids that end an answer, ascending: end-of-text, and the token by which the chat template closes a turn."""
     ids = {tokenizer.eos_token_id}
-    with contextlib.suppress(ConversationError):  # it has no template, or one that closes turns with plain text
+    with contextlib.suppress(ConversationError):  # there is no template, or it closes turns with plain text
         ids.add(tokenizer.convert_tokens_to_ids(ChatTemplate(tokenizer, variables=variables).end))
     return sorted(ids)
 
@@ -60,8 +62,8 @@ def encode(
     Text that spells a special token stays text.
 
     Raises:
-        DataError: the chat template does not take the messages, nothing is left of the prompt, or text in it became a
-            special token.
+        DataError: the chat template does not take the messages, the prompt is empty, or text in it became a special
+            token.
     """
     if isinstance(prompt, str):
         ids = tokenizer(prompt, split_special_tokens=True)["input_ids"]
@@ -71,7 +73,8 @@ def encode(
     variables = variables or {}
     try:
         rendered = _rendered(tokenizer, prompt, tools, variables)
-        if rendered is None or _encoder(tokenizer, len(tokenizer)).mismatch([rendered]):  # no training takes that
+        if rendered is None or _encoder(tokenizer, len(tokenizer)).mismatch([rendered]):
+            # Training refuses such a template or tokenizer, so there are no ids of a training to match.
             settings = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
             return list(tokenizer.apply_chat_template(prompt, tools=tools, **settings, **variables))
     except (ConversationError, TemplateError, ValueError, TypeError, LookupError) as error:
@@ -80,7 +83,10 @@ def encode(
 
 
 def _rendered(tokenizer: Any, messages: list[Message], tools: Any, variables: dict[str, Any]) -> Rendered | None:
-    """What leads to the next answer, cut at the answers in it as in training; None with a template of no use there."""
+    """The conversation up to the next answer, cut at earlier answers as in training.
+
+    None when the template cannot be used in training.
+    """
     try:
         template = ChatTemplate(tokenizer, variables=variables)
     except ConversationError:
@@ -96,14 +102,14 @@ def _rendered(tokenizer: Any, messages: list[Message], tools: Any, variables: di
 
 @functools.lru_cache(maxsize=1)
 def _encoder(tokenizer: Any, size: int) -> ConversationEncoder:
-    """Kept for the next prompt, as it copies the tokenizer; another one once tokens are added."""
+    """Copies the tokenizer, so it is kept for the next prompt; `size` changes once tokens are added."""
     return ConversationEncoder(tokenizer)
 
 
 def stop_at(model: Any, ends: list[int]) -> None:
-    """Lets a model that is saved with these ids stop by itself wherever it is loaded."""
+    """Writes the ids that end an answer into the model's generation config, so that it stops wherever it is loaded."""
     model.generation_config.eos_token_id = ends
-    model.generation_config._from_model_config = False  # else transformers goes back to the architecture's own
+    model.generation_config._from_model_config = False  # otherwise transformers falls back on the architecture's id
 
 
 def generate(
@@ -115,12 +121,12 @@ def generate(
     *,
     streamer: Any = None,
 ) -> list[Answer]:
-    """Answers to prompts, all at once, padded on the left. What the model's own generation config says does not count.
+    """Answers to prompts, all at once, padded on the left. The model's own generation config has no effect.
 
     Args:
         model: in eval mode.
         ends: see end_ids.
-        streamer: gets the ids of a single prompt's answer as they come; see transformers.TextStreamer.
+        streamer: receives the ids of a single prompt's answer one by one; see transformers.TextStreamer.
 
     Raises:
         DataError: a prompt leaves no room in the model's context.

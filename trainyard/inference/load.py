@@ -1,4 +1,4 @@
-"""A model and its tokenizer from wherever they lie: a run, a checkpoint, a model, an adapter on its base, the hub."""
+"""A model and its tokenizer from a run, a checkpoint, a model's directory, an adapter on its base, or the hub."""
 
 import contextlib
 import sys
@@ -28,14 +28,14 @@ class Loaded(NamedTuple):
     """In eval mode; with adapters a PeftModel."""
     tokenizer: Any
     variables: dict[str, Any]
-    """What the run gave to its chat template (data.template_variables)."""
+    """The variables that the run gave to its chat template (data.template_variables)."""
 
 
 def locate(path: str) -> str:
-    """The directory with a model or an adapter that `path` means; a hub id as it is.
+    """The directory of the model or adapter that `path` names. A hub id is returned unchanged.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such directory, or it holds neither.
     """
     if not tokenizers.looks_local(path):
         return path
@@ -52,7 +52,7 @@ def locate(path: str) -> str:
 
 
 def has_adapter(place: str) -> bool:
-    """Does a directory or hub id hold an adapter rather than a whole model?"""
+    """True when a directory or hub id holds an adapter instead of a whole model."""
     return find_adapter_config_file(place) is not None
 
 
@@ -62,11 +62,11 @@ def load(
     """The model behind a run's directory, a model's, an adapter's or a hub id.
 
     Args:
-        dtype: of the weights; None: bfloat16 on a GPU that computes in it, else float32.
-        device: None: the GPU if there is one.
+        dtype: of the weights; None means bfloat16 on a GPU that computes in it, and float32 elsewhere.
+        device: None means the GPU if there is one.
 
     Raises:
-        DataError: nothing can be loaded from there.
+        DataError: no model can be loaded from there.
     """
     place = locate(path)
     if not sys.stderr.isatty():
@@ -86,7 +86,7 @@ def load(
     if adapter:
         from peft import PeftModel
 
-        if len(tokenizer) > len(model.get_input_embeddings().weight):  # the adapter has the rows of added tokens
+        if len(tokenizer) > len(model.get_input_embeddings().weight):  # the adapter brings the rows of added tokens
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with _explained(path):
             model = PeftModel.from_pretrained(model, place)
@@ -119,7 +119,7 @@ def _tokenizer(place: str, base: str, trust_remote_code: bool) -> Any:
 
 
 def _variables(directory: Path) -> dict[str, Any]:
-    """The template's variables of the run that a model or a checkpoint lies in; none when it lies in no run."""
+    """The template variables of the run that a model or a checkpoint belongs to; empty outside a run."""
     for run in (RunDir(directory.parent), RunDir(directory.parent.parent)):
         if run.config.is_file() and run.status.is_file():
             return saved.load(run.config).data.template_variables

@@ -9,19 +9,20 @@ from trainyard.data.conversations.conversation import Message
 from trainyard.errors import ConversationError, DataError
 
 SHOWN = 10
-"""So many bad lines are named."""
+"""At most this many bad lines are named."""
 
 
 class Prompt(NamedTuple):
-    """Something to answer."""
+    """A conversation to be answered."""
 
     row: dict[str, Any]
-    """As the file has it."""
+    """The object that the file holds; the answer is written beside its keys."""
     messages: list[Message]
     tools: list[Any] | None = None
 
 
 def simple(text: str) -> Prompt:
+    """A prompt of one message of the user."""
     return Prompt({"prompt": text}, [{"role": "user", "content": text}])
 
 
@@ -29,7 +30,7 @@ def read(file: str) -> list[Prompt]:
     """The prompts of a file. One named .jsonl or .json has an object per line, any other a prompt per line.
 
     Raises:
-        DataError: with the first lines that are no prompts, or what is wrong with the file.
+        DataError: the file cannot be read, holds no prompt, or has bad lines, of which the first SHOWN are named.
     """
     try:
         lines = Path(file).expanduser().read_text(encoding="utf-8-sig").split("\n")
@@ -54,10 +55,10 @@ def read(file: str) -> list[Prompt]:
 
 
 def parse(row: Any) -> Prompt:
-    """An object with `prompt`, or with `messages` and perhaps `tools`.
+    """The prompt of an object with `prompt`, or with `messages` and perhaps `tools`.
 
     Raises:
-        ConversationError: it is none, or there is nothing to answer.
+        ConversationError: the object is of another form, or its last message is already an answer.
     """
     if not isinstance(row, dict) or ("prompt" in row) == ("messages" in row):
         raise ConversationError('must be {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}')
@@ -71,7 +72,7 @@ def parse(row: Any) -> Prompt:
         return simple(row["prompt"])._replace(row=row)
     if not isinstance(row["messages"], list) or not row["messages"]:
         raise ConversationError(f"messages={row['messages']!r}: must be a list of messages")
-    answer = {"role": "assistant", "content": ""}  # what is to be generated stands last
+    answer = {"role": "assistant", "content": ""}  # stands for the answer that will be generated
     given = {"messages": [*row["messages"], answer], "tools": row.get("tools")}
     conversation = formats.parse(given, "messages", {"messages": "messages", "tools": "tools"})
     messages = conversation.messages[:-1]

@@ -11,10 +11,10 @@ from trainyard.config.schema import PeftConfig
 
 
 def adapt(model: Any, peft: PeftConfig, *, seed: int, added: Sequence[int] = ()) -> Any:
-    """The model with adapters as `peft` says, or as it is. The adapters' first weights follow from `seed` alone.
+    """The model with the adapters of `peft`; unchanged without a method. `seed` alone decides their first weights.
 
     Args:
-        added: ids of tokens that were added to the tokenizer; their rows are trained and saved with the adapter.
+        added: ids of the tokens added to the tokenizer; their rows are trained and saved with the adapter.
 
     Raises:
         ValueError: the target modules match nothing in the model.
@@ -39,7 +39,7 @@ def adapt(model: Any, peft: PeftConfig, *, seed: int, added: Sequence[int] = ())
         adapted: Any = get_peft_model(model, config)
     finally:
         torch.random.set_rng_state(state)
-    if added:  # of a table that has grown, peft would save all beside the rows that are trained
+    if added:  # of a table that has grown, peft would save every row, not only the trained ones
         adapted.save_pretrained = functools.partial(adapted.save_pretrained, save_embedding_layers=False)
     if added and is_deepspeed_zero3_enabled():
         _announce_rows(adapted)
@@ -47,7 +47,7 @@ def adapt(model: Any, peft: PeftConfig, *, seed: int, added: Sequence[int] = ())
 
 
 def _rows(model: Any, added: Sequence[int]) -> dict[str, list[int]]:
-    """The rows to train in each layer that has one per token; an output layer that is tied has none of its own."""
+    """The rows to train by layer: of the embeddings, and of the output layer unless it is tied to them."""
     layers = [model.get_input_embeddings()]
     if not model.config.get_text_config().tie_word_embeddings:
         layers.append(model.get_output_embeddings())
@@ -68,7 +68,7 @@ def _collect_rows_on_any_device() -> None:
 
 
 def _announce_rows(model: Any) -> None:
-    """Tells ZeRO-3 to gather what such a layer uses: the rows and the table lie in modules that are never called."""
+    """Tells ZeRO-3 to gather the rows and the table of such a layer, which lie in modules that are never called."""
     import deepspeed
     from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 

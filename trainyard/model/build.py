@@ -1,4 +1,4 @@
-"""Building the model: from weights, or from its architecture with weights that depend on the seed alone."""
+"""A model from its weights, or from its architecture with first weights that depend on the seed alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +24,11 @@ def build(
 
     Args:
         model: its path, or its architecture; `init` says whether weights are loaded.
-        vocab_size: ids that the tokenizer may yield.
+        vocab_size: the number of ids that the tokenizer may yield.
         special_ids: bos_token_id, eos_token_id and pad_token_id of the tokenizer, for a model from scratch.
         seed: decides the weights of a model from scratch.
         own_vocab: size the embeddings of a model from scratch by the tokenizer instead of the architecture's config.
-        added: ids that the pretrained weights do not know; they get rows of their own.
+        added: ids of added tokens, which the pretrained weights do not know; they get rows of their own.
 
     Raises:
         ValueError: the tokenizer yields ids that pretrained embeddings do not have.
@@ -72,7 +72,7 @@ def architecture(model: ModelConfig) -> Any:
     if not given:
         return found
     values = found.to_dict()
-    if "num_hidden_layers" in given:  # a list with an entry per layer, made anew for the new number
+    if "num_hidden_layers" in given:  # layer_types has an entry per layer; transformers makes it for the new number
         values.pop("layer_types", None)
     if "rope_theta" in given and isinstance(values.get("rope_parameters"), dict):
         values["rope_parameters"] = values["rope_parameters"] | {"rope_theta": given["rope_theta"]}
@@ -81,10 +81,11 @@ def architecture(model: ModelConfig) -> Any:
 
 @torch.no_grad()
 def add_rows(model: PreTrainedModel, vocab_size: int, added: Sequence[int]) -> None:
-    """Gives ids that were added to the tokenizer rows in the embeddings and the output layer: the mean of the others.
+    """Gives added ids rows in the embeddings and the output layer: the mean of the rows of the ids before them.
 
-    So a new token starts as likely as an average one, and the others keep their odds among themselves (Hewitt, 2021,
-    "Initializing new word embeddings for pretrained language models"). Rows held in reserve are used first.
+    A new token then starts as likely as an average one, and the others keep their odds among themselves (Hewitt, 2021,
+    "Initializing new word embeddings for pretrained language models"). Rows that the model holds in reserve are used
+    first.
     """
     if vocab_size > model.config.get_text_config().vocab_size:
         model.resize_token_embeddings(vocab_size, mean_resizing=False)

@@ -1,4 +1,4 @@
-"""trainyard.model.initial_weights."""
+"""First weights of a model from scratch, the same under every world size and ZeRO stage."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 @torch.no_grad()
 def initialize(model: PreTrainedModel, seed: int) -> None:
-    """Draws every weight as the architecture wants it, from (seed, name of the module) alone.
+    """Draws every weight by the architecture's own rule, in place, from (seed, name of the module) alone.
 
-    The same weights come out whatever the world size and the ZeRO stage: under ZeRO-3 each module is gathered, set and
-    split again, and no draw depends on those before it.
+    No draw depends on an earlier one. Under ZeRO-3 each module is gathered, set and partitioned again, so the weights
+    are the same under every world size and stage. The random state of the process stays as it was.
     """
     state = torch.random.get_rng_state()
     model.tie_weights()
@@ -23,7 +23,7 @@ def initialize(model: PreTrainedModel, seed: int) -> None:
     for name, module, owner in _modules(model, "", model):
         parameters = list(module.parameters(recurse=False))
         if parameters and done.issuperset(map(id, parameters)):
-            continue  # an output layer tied to the embeddings: the first owner decides
+            continue  # an output layer tied to the embeddings has its weights already
         done.update(map(id, parameters))
         for child in module.children():  # an architecture may set its children's weights from the parent
             if not isinstance(child, PreTrainedModel):
@@ -43,6 +43,7 @@ def _modules(module: nn.Module, name: str, owner: PreTrainedModel) -> Iterator[t
 
 
 def gathered(parameters: list[nn.Parameter]) -> contextlib.AbstractContextManager[None]:
+    """Within the context every rank has the whole parameters; what rank 0 writes to them is kept."""
     if not parameters or not is_deepspeed_zero3_enabled():
         return contextlib.nullcontext()
     import deepspeed

@@ -22,7 +22,8 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     Raises:
         DataError: the run is alive, or has measured nothing.
     """
-    from trainyard.tracking.swanlab import FOLDER, SwanLabRun, complaint
+    from trainyard.tracking.swanlab import FOLDER, SwanLabRun
+    from trainyard.tracking.tracker import complaint
 
     directory = run.directory
     if holder := directory.holder():

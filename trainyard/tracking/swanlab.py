@@ -1,4 +1,4 @@
-"""A run as an experiment of SwanLab: the same one at every start of the run, in every mode."""
+"""A run as an experiment of SwanLab, which every start of the run continues, in every mode."""
 
 import itertools
 import re
@@ -9,13 +9,13 @@ from typing import Any
 
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
-from trainyard.files import first_line, read_json, write_json
+from trainyard.files import read_json, write_json
 from trainyard.rundir.directory import RunDir
 from trainyard.tracking import swanlab_board
+from trainyard.tracking.tracker import Rows
 
 MODES: dict[str, Any] = {"local": "local", "cloud": "online", "offline": "offline", "disabled": "disabled"}
-"""tracking.mode to SwanLab's own names."""
-
+"""SwanLab's own names of the values of tracking.mode."""
 
 METRICS = {
     "tokens_per_second": "speed",
@@ -26,26 +26,19 @@ METRICS = {
     "tokens_seen": "data",
     "epoch": "data",
 }
-"""Where in the dashboard a metric is drawn; eval_* go to eval, all others to train."""
-
+"""The section of the dashboard in which a metric is drawn; eval_* go to eval, all others to train."""
 
 SECTIONS = ("train", "eval", "by_tokens", "speed", "memory", "data", "system", "samples")
-"""In the order in which they are drawn."""
-
+"""The sections from top to bottom."""
 
 BY_TOKENS = ("loss", "eval_loss")
-"""Drawn over the tokens seen too, in the section by_tokens, for runs whose steps are not of the same size."""
-
+"""Metrics that the section by_tokens draws over the tokens seen as well, to compare runs with steps of other sizes."""
 
 FOLDER = "swanlog"
-"""Of all runs, under paths.outputs; what the dashboard reads."""
-
+"""Under paths.outputs, for all runs; the dashboard reads it."""
 
 DRAWN = 1500
-"""Points of a curve, of which the local dashboard draws no more; it takes a second for 160 lines of metrics."""
-
-
-Rows = list[dict[str, Any]]
+"""Points of a curve: the local dashboard draws no more of them, and stores 160 lines of metrics in a second."""
 
 
 def chart_name(metric: str) -> str:
@@ -55,18 +48,13 @@ def chart_name(metric: str) -> str:
     return f"{METRICS.get(metric, 'train')}/{metric}"
 
 
-def complaint(error: Exception) -> str:
-    """What SwanLab says of itself, in a line."""
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
 def varied(point: str) -> list[str]:
-    """What a point of a sweep has of that which is swept: `lr=1e-3,size=8` -> [`lr=1e-3`, `size=8`]."""
+    """The settings in the name of a sweep's point: `lr=1e-3,size=8` -> [`lr=1e-3`, `size=8`]."""
     return re.split(r",(?=[\w.]+=)", point)
 
 
 def thinned(rows: Rows) -> Rows:
-    """As many lines as are drawn, evenly, and every evaluation."""
+    """At most DRAWN lines, evenly spaced, and besides every line with an evaluation."""
     apart = -(-len(rows) // DRAWN)
     return [
         row for number, row in enumerate(rows, 1) if number % apart == 0 or number == len(rows) or "eval_loss" in row
@@ -74,20 +62,22 @@ def thinned(rows: Rows) -> Rows:
 
 
 class SwanLabRun:
-    """One run's experiment. What identifies it lies in the run directory, tracking.json.
+    """One run's experiment, a Tracker. tracking.json in the run directory holds its id, name and colour.
 
-    In cloud mode SwanLab continues the experiment with the run's id; of what is sent again, it takes what it lacks. In
-    local and offline mode it cannot: there every start is a new experiment, which takes the place of the earlier one
-    and first repeats what was measured up to its checkpoint.
+    In cloud mode SwanLab continues the experiment of this id, and ignores lines that it already has. In local and
+    offline mode it cannot continue one: there every start is a new experiment, which first repeats the lines up to the
+    checkpoint and takes the place of the earlier experiment.
     """
 
+    name = "SwanLab"
+
     def __init__(self, config: Config, run_dir: RunDir, log_dir: Path):
-        """`log_dir` receives the files of all modes, and in local mode the dashboard's database."""
+        """`log_dir` receives the files of every mode, and in local mode the dashboard's database."""
         self.config, self.run_dir, self.log_dir = config, run_dir, log_dir
         self._run: Any = None
 
     def open(self, rows: Rows, samples: Rows) -> None:
-        """Begins or continues it with the lines of metrics.jsonl and of samples.jsonl that there are already."""
+        """Begins or continues the experiment with the lines of metrics.jsonl and samples.jsonl up to the checkpoint."""
         import swanlab
 
         settings, sweep = self.config.tracking, self.config.run.sweep
@@ -150,11 +140,11 @@ class SwanLabRun:
         import swanlab
 
         swanlab.finish()
-        if self.config.tracking.mode == "local":  # at its end SwanLab writes the name down again that it began with
+        if self.config.tracking.mode == "local":  # at the end SwanLab writes its first name again
             swanlab_board.name(Path(self._run.dir), self._identity()["name"])
 
     def _identity(self) -> dict[str, str]:
-        """Id, name and colour; made at the run's first start. A copy of the run directory is another run."""
+        """Id, name and colour, made at the run's first start. A copy of the run directory is another run."""
         run, known = self.config.run, read_json(self.run_dir.tracking)
         place = "/".join(filter(None, [self.config.stage, run.sweep, run.name]))
         if known.get("run") == place:
@@ -170,7 +160,7 @@ class SwanLabRun:
         return known
 
     def _shown(self) -> dict[str, Any]:
-        """The whole config, and beside it how the run was started."""
+        """The whole config without secrets, the command, the commit and the DeepSpeed JSON."""
         status = self.run_dir.read_status()
         started = {"command": status.get("command"), "git_commit": status.get("commit")}
         return {**redact(asdict(self.config)), "started": started, "deepspeed_json": read_json(self.run_dir.deepspeed)}

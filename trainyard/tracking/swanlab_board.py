@@ -1,11 +1,13 @@
-"""SwanLab's local dashboard, where SwanLab itself offers nothing: experiments that others replace are taken out, names
-and colours are apart, charts are drawn in sections. Whatever fails here leaves the dashboard less tidy, no more.
+"""Order in SwanLab's local dashboard, for which SwanLab itself offers nothing.
 
-What is relied on, as of swanlab 0.10 with swanboard 0.1.10b2: every start is a directory `run-<time>-<id>` of the log
-directory; in local mode it is also a row of the table `experiment` in `<log directory>/runs.swanlab`, whose run_id is
-the directory's name; rows that refer to one that is deleted are deleted with it. The database is in WAL mode, so a
-dashboard reads on meanwhile. A dashboard lists sections, the table `namespace`, as they were made, empty ones left
-out; swanlab.deprecated.local draws every chart in the one that its _ColumnInfo names.
+Replaced experiments are taken out, names and colours differ, charts are drawn in sections. A failure here leaves the
+dashboard less tidy, and nothing else.
+
+This relies on swanlab 0.10 with swanboard 0.1.10b2: every start is a directory `run-<time>-<id>` of the log directory.
+In local mode it is also a row of the table `experiment` in `<log directory>/runs.swanlab`, whose run_id is the name of
+the directory; rows that refer to a deleted row are deleted with it. The database is in WAL mode, so a dashboard can
+read all the time. A dashboard lists sections, the table `namespace`, in the order in which they were made, without the
+empty ones. swanlab.deprecated.local draws every chart in the section that its _ColumnInfo names.
 """
 
 import colorsys
@@ -22,17 +24,15 @@ from typing import ParamSpec
 
 DATABASE = "runs.swanlab"
 
-
 PATIENCE_S = 30.0
-"""Seconds to wait for others that write to the database."""
-
+"""Seconds to wait for other writers of the database."""
 
 P = ParamSpec("P")
 
 
 @contextmanager
 def _database(log_dir: Path) -> Iterator[sqlite3.Connection]:
-    address = f"{(log_dir / DATABASE).absolute().as_uri()}?mode=rw"  # made by nobody but SwanLab
+    address = f"{(log_dir / DATABASE).absolute().as_uri()}?mode=rw"  # only SwanLab itself makes the database
     with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE_S)) as database, database:
         database.execute("PRAGMA foreign_keys = ON")
         yield database
@@ -50,7 +50,7 @@ def _softly(action: Callable[P, None]) -> Callable[P, None]:
 
 
 def _experiments(log_dir: Path) -> dict[str, tuple[str, str]]:
-    """Their names and colours by their directories' names; none where there is no dashboard."""
+    """Name and colour of every experiment, by the name of its directory; empty where there is no dashboard."""
     try:
         with _database(log_dir) as database:
             return {
@@ -62,7 +62,7 @@ def _experiments(log_dir: Path) -> dict[str, tuple[str, str]]:
 
 
 def starts(log_dir: Path, identity: str) -> list[Path]:
-    """The directories of all starts of a run, also of those that ended before the dashboard knew of them."""
+    """The directories of all starts of a run, also of starts that ended before the dashboard knew of them."""
     return list(log_dir.glob(f"run-*-{identity}"))
 
 
@@ -73,13 +73,13 @@ def not_shown(log_dir: Path, of: Iterable[Path]) -> list[Path]:
 
 
 def free_name(log_dir: Path, wanted: str) -> str:
-    """A name that no experiment has: `default`, `default (2)`."""
+    """The wanted name, with a number when an experiment has it already: `default`, `default (2)`."""
     taken = [name for name, _ in _experiments(log_dir).values()]
     return next(name for number in count(1) if (name := wanted if number == 1 else f"{wanted} ({number})") not in taken)
 
 
 def free_color(log_dir: Path) -> str:
-    """As `#52cc8f`, far from those of other experiments; chance keeps apart runs that begin in one moment."""
+    """A colour as `#52cc8f`, far from the colours of other experiments. Runs that begin together differ by chance."""
     used = [_hue(color) for _, color in _experiments(log_dir).values() if re.fullmatch("#[0-9a-fA-F]{6}", color or "")]
     drawn = [random.SystemRandom().random() for _ in range(32)]
     hue = max(drawn, key=lambda one: min((abs((one - other + 0.5) % 1 - 0.5) for other in used), default=0.0))
@@ -93,10 +93,10 @@ def _hue(color: str) -> float:
 
 @_softly
 def retire(log_dir: Path, old: Iterable[Path]) -> None:
-    """Takes experiments out of the dashboard, with their directories.
+    """Takes experiments out of the dashboard, and deletes their directories.
 
-    To be done before the one is opened that takes their place: SwanLab adds nothing to a chart of several experiments
-    that has none left, so such charts go with them.
+    Called before the experiment that takes their place is opened: SwanLab adds nothing to a shared chart whose
+    experiments are all gone, so such charts are deleted too.
     """
     if (log_dir / DATABASE).exists():
         with _database(log_dir) as database:
@@ -118,14 +118,14 @@ WHERE experiment.run_id = ?
 
 @_softly
 def name(experiment: Path, name: str) -> None:
-    """Names the experiment of a directory; SwanLab takes another name where two experiments begin in one moment."""
+    """Gives the experiment of a directory its name; SwanLab renames one of two that begin in the same moment."""
     with _database(experiment.parent) as database:
         database.execute("UPDATE OR IGNORE experiment SET name = ? WHERE run_id = ?", [name, experiment.name])
 
 
 @_softly
 def draw_in_sections() -> None:
-    """`train/loss` in the section train, and so on, for experiments that are opened from now on."""
+    """Draws `train/loss` in the section train, and so on, in experiments that are opened from now on."""
     from swanlab.deprecated import local
 
     class Column(local._ColumnInfo):
@@ -138,7 +138,7 @@ def draw_in_sections() -> None:
 
 @_softly
 def order_sections(experiment: Path, names: Iterable[str]) -> None:
-    """Has sections drawn in this order, of an experiment that has none yet and of all together; empty ones are not."""
+    """Fixes the order of the sections of a new experiment, and of the page that shows all experiments together."""
     with _database(experiment.parent) as database:
         ((number, project),) = database.execute(
             "SELECT id, project_id FROM experiment WHERE run_id = ?", [experiment.name]

@@ -1,4 +1,4 @@
-"""trainyard.training.arguments."""
+"""transformers.TrainingArguments from a config, and the arguments that follow from the data."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from trainyard.config.training_arguments import given_arguments
 
 
 def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> TrainingArguments:
-    """TrainingArguments from the settings of the same names. Activates ZeRO-3 for models built from here on.
+    """TrainingArguments from the settings of the same names. From now on ZeRO-3 partitions models while they are built.
 
     Args:
         resume: the checkpoint that will be loaded.
@@ -52,7 +52,7 @@ def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> Tr
 
 
 def count_steps(trainer: TrainerConfig, num_samples: int) -> int:
-    """Optimizer steps of the run: max_steps, or enough that every sample is seen num_train_epochs times."""
+    """Optimizer steps of the run: max_steps, or as many as it takes to see every sample num_train_epochs times."""
     if trainer.max_steps > 0:
         return trainer.max_steps
     assert trainer.global_batch_size
@@ -60,7 +60,7 @@ def count_steps(trainer: TrainerConfig, num_samples: int) -> int:
 
 
 def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: int) -> None:
-    """Turns the strategy `epoch` into steps, in place: the loader is one stream, so the Trainer sees no epoch end."""
+    """Turns the strategy `epoch` into steps, in place: in a loader of one stream the Trainer sees no end of an epoch."""
     per_epoch = max(1, math.ceil(num_samples / global_batch))
     for what in ("logging", "eval", "save"):
         if getattr(args, f"{what}_strategy") == "epoch":
@@ -69,6 +69,7 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
 
 
 def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:
+    """The callback that ends a run whose evaluations improve no more, when it is asked for."""
     if not trainer.early_stopping_patience:
         return []
     return [EarlyStoppingCallback(trainer.early_stopping_patience, trainer.early_stopping_threshold)]

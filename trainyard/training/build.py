@@ -19,7 +19,7 @@ from trainyard.model.size import count_parameters, flops_per_token
 from trainyard.rundir.metrics import MetricsFile
 from trainyard.rundir.rank import Rank
 from trainyard.tracking import swanlab
-from trainyard.tracking.callback import SwanLabCallback
+from trainyard.tracking.callback import TrackerCallback
 from trainyard.training import skipped
 from trainyard.training.arguments import count_steps, early_stopping, resolve_strategies
 from trainyard.training.callbacks.bad_steps import BadSteps
@@ -140,11 +140,11 @@ def _generations(this: Rank, config: Config, tokenizer: Any, datasets: Datasets)
     )
 
 
-def _tracker(this: Rank, config: Config, history: list[dict[str, Any]]) -> SwanLabCallback | None:
+def _tracker(this: Rank, config: Config, history: list[dict[str, Any]]) -> TrackerCallback | None:
     if config.tracking.backend is None or config.tracking.mode == "disabled":
         return None
     log_dir = Path(config.paths.outputs) / swanlab.FOLDER
-    return SwanLabCallback(swanlab.SwanLabRun(config, this.run_dir, log_dir), history, this.say)
+    return TrackerCallback(swanlab.SwanLabRun(config, this.run_dir, log_dir), history, this.say)
 
 
 def _saver(this: Rank, config: Config, batch_layout: BatchLayout, args: TrainingArguments, trainable: int) -> Saver:

@@ -1,4 +1,4 @@
-"""What the engine was really given."""
+"""The DeepSpeed configuration of a run, kept in its directory."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from transformers import TrainerCallback
 
 
 class DeepSpeedRecord(TrainerCallback):
-    """Keeps the DeepSpeed JSON as the engine got it, every "auto" filled in, in the run directory."""
+    """Writes deepspeed.json as the engine got it, with every "auto" filled in."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,4 +1,4 @@
-"""What every rank's device does and holds, gathered for rank 0 to write down."""
+"""Load and memory of every rank's device, gathered for the metrics."""
 
 import math
 import resource
@@ -12,16 +12,18 @@ GIB = 2**30
 
 
 class DeviceMonitor:
-    """Reads this rank's process and device; the driver is asked on every call, which takes it a few milliseconds."""
+    """Reads this rank's process and device. A call asks the driver, which takes a few milliseconds."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()
-        self._process.cpu_percent()  # the first answer is always 0: there is nothing that it could refer to
+        self._process.cpu_percent()  # the first answer is always 0: it covers the time since the last call
 
     def read(self) -> dict[str, float]:
-        """`cpu_percent` of one core since the last call, over all threads, and the peak `memory_gib`: reserved on the
-        GPU, or resident on the host when there is none. With a GPU also `gpu_percent` of the time busy, `gpu_watts` and
-        `gpu_celsius`, NaN where the driver does not tell, as for a part of a GPU.
+        """The figures of this moment, by name.
+
+        `cpu_percent` is of one core, since the last call, over all threads. `memory_gib` is the peak: reserved on the
+        GPU, or resident on the host where there is no GPU. With a GPU there are also `gpu_percent` of the time busy,
+        `gpu_watts` and `gpu_celsius`; each is NaN where the driver does not tell, as for a part of a GPU.
         """
         values = {"cpu_percent": self._process.cpu_percent()}
         if not torch.cuda.is_available():
@@ -38,12 +40,12 @@ class DeviceMonitor:
 def _asked(driver: Callable[[], int]) -> float:
     try:
         return float(driver())
-    except Exception:  # anything: the driver's library has its own errors, and training needs none of its answers
+    except Exception:  # the driver's library has errors of its own, and no figure is worth a failure
         return float("nan")
 
 
 def of_all_ranks(values: dict[str, float], device: torch.device) -> dict[str, list[float]]:
-    """Collective: every rank's values by their names, in the order of the ranks; without those that a rank lacks."""
+    """Collective. Every rank's values by name, in the order of the ranks, without those that are NaN on any rank."""
     own = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
     gathered: Sequence[torch.Tensor] = [own]
     if distributed.is_initialized():

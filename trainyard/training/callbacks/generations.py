@@ -1,4 +1,4 @@
-"""What the model answers to the same held-out prompts before the first step and after the last."""
+"""Answers of the model to the same held-out prompts, before the first step and after the last."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -14,21 +14,22 @@ from trainyard.inference.generate import Sampling, generate
 from trainyard.rundir.metrics import read_metrics
 
 PROMPT_TOKENS = 32
-"""A document without a loss mask is continued from so many of its tokens."""
-
+"""The model continues a document without a loss mask from this many tokens."""
 
 Rows = list[dict[str, Any]]
 
 
 class Question(NamedTuple):
-    """The beginning of a held-out document, and how it goes on."""
+    """The beginning of a held-out document, and its continuation, both as token ids."""
 
     prompt: list[int]
     reference: list[int]
 
 
 def questions(held_out: TokenDataset) -> Iterator[Question]:
-    """One of each held-out document: up to the first token that is learned, and on to the last one of that answer."""
+    """A question of each held-out document: the prompt ends before the first learned token, the reference with the
+    answer that begins there. Documents without a prompt are passed over.
+    """
     for number in range(len(held_out)):
         sample = held_out[number]
         ends = np.cumsum(sample["segments"])
@@ -45,10 +46,11 @@ def questions(held_out: TokenDataset) -> Iterator[Question]:
 
 
 class GenerationsCallback(TrainerCallback):
-    """Appends to samples.jsonl. All ranks generate the same, since under ZeRO-3 none has the weights alone.
+    """Appends to samples.jsonl. All ranks generate the same answers, since under ZeRO-3 no rank has all weights.
 
     Attributes:
-        kept: the rows of an earlier start, up to its checkpoint.
+        kept: the rows of an earlier start, up to the checkpoint.
+        show: receives the new rows.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class GenerationsCallback(TrainerCallback):
             self.answer(kwargs["model"], state.global_step)
 
     def answer(self, model: Any, step: int) -> None:
-        """Has the model answer, the likeliest token always."""
+        """Collective. Lets the model answer, always with the likeliest token."""
         if not self.questions:
             return
         was_training = model.training

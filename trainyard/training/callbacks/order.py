@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from transformers import TrainerCallback
 
-from trainyard.tracking.callback import SwanLabCallback
+from trainyard.tracking.callback import TrackerCallback
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.callbacks.deepspeed_record import DeepSpeedRecord
 from trainyard.training.callbacks.generations import GenerationsCallback
@@ -28,7 +28,7 @@ class Callbacks:
     progress: ProgressCallback | None = None
     """This and the following exist on rank 0 alone."""
     deepspeed_record: DeepSpeedRecord | None = None
-    tracker: SwanLabCallback | None = None
+    tracker: TrackerCallback | None = None
 
     def in_order(self, resume: TrainerCallback, step_bounds: TrainerCallback) -> list[TrainerCallback]:
         """All callbacks after transformers' own flow control, which decides when to log, evaluate and save.

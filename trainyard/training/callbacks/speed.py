@@ -1,4 +1,4 @@
-"""Speed and memory beside the loss, and rank 0's progress."""
+"""Speed, memory and the state of the devices, beside the loss in a line of metrics."""
 
 import time
 from collections.abc import Iterator
@@ -38,10 +38,10 @@ def device_peak(name: str) -> float | None:
 class SpeedCallback(TrainerCallback):
     """Adds to every line of metrics: tokens_seen, tokens_per_second, mfu, data_wait, memory_gib, ranks.
 
-    The first of the callbacks that log, so that all others see the same values. `tokens_per_second` is over all ranks,
-    by the wall clock from line to line, evaluations and saves taken out. `data_wait` is the share of that time in which
-    rank 0 waited for data. `ranks` has what DeviceMonitor reads, each a list by rank; `memory_gib` is the largest of
-    its peaks, that of the rank which would be the first to run out.
+    `tokens_per_second` is over all ranks, by the wall clock from line to line, without evaluations and saves. `mfu` is
+    the share of the devices' peak in FLOP/s. `data_wait` is the share of the time in which rank 0 waited for data.
+    `ranks` has the figures of DeviceMonitor, each a list by rank. `memory_gib` is the largest peak among the ranks,
+    since that rank runs out of memory first.
     """
 
     def __init__(self, tokens_per_step: int, samples_per_epoch: float, flops_per_token: float, world_size: int):
@@ -56,7 +56,7 @@ class SpeedCallback(TrainerCallback):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is not training."""
+        """Time within this context does not count as training."""
         started = time.perf_counter()
         yield
         self._paused += time.perf_counter() - started
@@ -64,7 +64,7 @@ class SpeedCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        state.compute_steps(args, state.max_steps)  # a resumed state brings the old command's intervals
+        state.compute_steps(args, state.max_steps)  # a resumed state holds the intervals of the old command
         self._step, self._since, self._paused = state.global_step, time.perf_counter(), 0.0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -73,7 +73,11 @@ class SpeedCallback(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, Any] = kwargs["logs"]
-        for name in ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second"):  # of rank 0's share alone
+        for name in (
+            "eval_runtime",
+            "eval_samples_per_second",
+            "eval_steps_per_second",
+        ):  # of rank 0's share
             logs.pop(name, None)
         logs["tokens_seen"] = state.global_step * self.tokens_per_step
         if "loss" not in logs:
