@@ -54,7 +54,7 @@ def varied(point: str) -> list[str]:
 
 
 def thinned(rows: Rows) -> Rows:
-    """At most DRAWN lines, evenly spaced, and besides every line with an evaluation."""
+    """At most DRAWN lines, evenly spaced, and besides the last line and every evaluation."""
     apart = -(-len(rows) // DRAWN)
     return [
         row for number, row in enumerate(rows, 1) if number % apart == 0 or number == len(rows) or "eval_loss" in row

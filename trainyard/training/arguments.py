@@ -60,7 +60,7 @@ def count_steps(trainer: TrainerConfig, num_samples: int) -> int:
 
 
 def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: int) -> None:
-    """Turns the strategy `epoch` into steps, in place: in a loader of one stream the Trainer sees no end of an epoch."""
+    """Turns the strategy `epoch` into steps, in place: our loader is one stream without the end of an epoch."""
     per_epoch = max(1, math.ceil(num_samples / global_batch))
     for what in ("logging", "eval", "save"):
         if getattr(args, f"{what}_strategy") == "epoch":
