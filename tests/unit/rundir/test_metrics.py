@@ -1,12 +1,7 @@
 import json
 from pathlib import Path
 
-import torch
-
 from trainyard.rundir.metrics import MetricsFile, read_metrics
-from trainyard.tracking.swanlab import chart_name
-from trainyard.training.callbacks.devices import DeviceMonitor, of_all_ranks
-from trainyard.training.callbacks.speed import device_peak
 
 
 def test_one_line_per_step_even_when_a_step_is_logged_twice(tmp_path: Path) -> None:
@@ -42,27 +37,3 @@ def test_a_line_may_hold_what_text_takes_for_the_end_of_one(tmp_path: Path) -> N
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "samples.jsonl").write_text(lines + '{"step": 10, "resp', encoding="utf-8")
     assert read_metrics(tmp_path / "samples.jsonl") == rows
-
-
-def test_peaks_are_told_by_the_most_specific_name() -> None:
-    assert device_peak("NVIDIA H100 PCIe") == 756e12
-    assert device_peak("NVIDIA H100 80GB HBM3") == 989e12
-    assert device_peak("Quadro K620") is None
-
-
-def test_what_the_driver_does_not_tell_is_left_out() -> None:
-    read = DeviceMonitor().read()
-    assert 0 < read["memory_gib"] < 1000
-    told = of_all_ranks({**read, "cpu_percent": 12.3456, "gpu_watts": float("nan")}, torch.device("cpu"))
-    assert told["cpu_percent"] == [12.346] and "memory_gib" in told and "gpu_watts" not in told
-
-
-def test_metrics_are_grouped_as_people_read_them() -> None:
-    names = ("loss", "eval_perplexity", "mfu", "memory_gib", "something_new")
-    assert [chart_name(name) for name in names] == [
-        "train/loss",
-        "eval/perplexity",
-        "speed/mfu",
-        "memory/memory_gib",
-        "train/something_new",
-    ]

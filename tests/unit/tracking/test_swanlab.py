@@ -233,3 +233,14 @@ def test_the_commit_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert checkout.commit() == head and len(head) == 40
     file.write_text("2")
     assert checkout.commit() == f"{head}+changes"
+
+
+def test_metrics_are_grouped_as_people_read_them() -> None:
+    names = ("loss", "eval_perplexity", "mfu", "memory_gib", "something_new")
+    assert [chart_name(name) for name in names] == [
+        "train/loss",
+        "eval/perplexity",
+        "speed/mfu",
+        "memory/memory_gib",
+        "train/something_new",
+    ]
