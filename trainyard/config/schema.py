@@ -1,23 +1,34 @@
-"""Every setting, a dataclass per config group; conf/ gives the values. `None`: derived, or the library's default."""
+"""Every setting: a dataclass per section, a type and a meaning per field. conf/ gives the values.
+
+`None` means "not set": the value is derived from other settings, or left to the library's default. The sections about
+devices and about many runs, launch and sweep, are in schema_launch.py.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainyard.config.schema_launch import LaunchConfig, SweepConfig
+
 
 @dataclass(kw_only=True)
 class PathsConfig:
+    """Where files are written."""
+
     outputs: str = "outputs"
     """Directory below which everything is written."""
 
 
 @dataclass(kw_only=True)
 class RunConfig:
+    """The identity of a run, and how a command goes on with it."""
+
     name: str | None = None
     """Names the run and its directory. None: derived from the overrides, so the same command resumes the same run."""
     seed: int = 42
     """Seeds the initial weights, the order of the data and every random generator of every rank."""
     resume: str = "auto"
-    """auto: from this run's newest good checkpoint. never: start over, the old run is renamed. Or a checkpoint."""
+    """auto: go on from the newest good checkpoint of this run. never: start over; the earlier directory is renamed.
+    A checkpoint directory: start from it."""
     sweep: str | None = None
     """The sweep that the run is a point of. The sweep sets it; the run's directory is then sweeps/<sweep>/<name>."""
     allow_changes: list[str] = field(default_factory=list)
@@ -26,6 +37,8 @@ class RunConfig:
 
 @dataclass(kw_only=True)
 class ModelConfig:
+    """The model to train: pretrained, or new."""
+
     path: str | None = None
     """Hub id or directory. None: a new model of the architecture below."""
     init: str | None = None
@@ -35,9 +48,13 @@ class ModelConfig:
     hidden_size: int | None = None
     """Width of a token's vector. None, here and below: the value of `path`, or the default of model_type."""
     intermediate_size: int | None = None
+    """Width of the feed-forward layers."""
     num_hidden_layers: int | None = None
+    """Number of transformer blocks."""
     num_attention_heads: int | None = None
+    """Query heads per layer."""
     num_key_value_heads: int | None = None
+    """Key and value heads per layer. Fewer than query heads: grouped-query attention."""
     max_position_embeddings: int | None = None
     """Longest context, in tokens."""
     tie_word_embeddings: bool | None = None
@@ -59,6 +76,8 @@ ARCHITECTURE = (
 
 @dataclass(kw_only=True)
 class TokenizerConfig:
+    """The tokenizer: that of the model, another, or one that is trained on the data."""
+
     path: str | None = None
     """Hub id or directory. None: the model's own; for a model without a path, a byte-level BPE trained on the data."""
     vocab_size: int = 2048
@@ -70,6 +89,8 @@ class TokenizerConfig:
 
 @dataclass(kw_only=True)
 class SourceConfig:
+    """One source of documents."""
+
     path: str
     """File, glob (** crosses directories) or directory; for format hub a dataset id or a local dataset directory."""
     format: str
@@ -92,6 +113,8 @@ class SourceConfig:
 
 @dataclass(kw_only=True)
 class DataConfig:
+    """The training data: its sources, and how documents become sequences."""
+
     sources: list[SourceConfig] = field(default_factory=list)
     """Where the documents come from, read in this order."""
     block_size: int = 256
@@ -141,15 +164,17 @@ class TrainerConfig:
     """Smallest change of that metric that counts as better."""
     async_save: bool = True
     """Train on while a checkpoint is written. It waits in host memory; without enough memory, training waits."""
+
     max_bad_steps: int = 5
     """A step with a NaN or infinite loss or gradient on any rank is skipped on all. So many in a row end the run."""
     on_spike: str = "log"
-    """log: report a spike with its samples and go on. rollback: return to the newest checkpoint and skip the samples
-    up to the spike."""
+    """Reaction to a loss far above those before. log: report it with its samples, and go on. rollback: return to the
+    newest checkpoint, and leave out the samples up to the spike from then on."""
     spike_deviations: float = 6.0
     """A loss is a spike if it lies so many standard deviations above the mean of the running window."""
     spike_window: int = 100
     """Length of the running window, in steps. Until it is half full, no loss is a spike."""
+
     per_device_train_batch_size: int | None = None
     """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch."""
     per_device_eval_batch_size: int = 8
@@ -196,12 +221,16 @@ class TrainerConfig:
 
 @dataclass(kw_only=True)
 class DeepSpeedConfig:
+    """How states are divided among the ranks."""
+
     config: str | None = None
     """A JSON of ds_configs/ by name, or any DeepSpeed JSON by path. None: plain DDP."""
 
 
 @dataclass(kw_only=True)
 class PeftConfig:
+    """Adapters of the peft library."""
+
     method: str | None = None
     """lora. None: every parameter is trained."""
     r: int = 8
@@ -216,13 +245,18 @@ class PeftConfig:
 
 @dataclass(kw_only=True)
 class TrackingConfig:
+    """Dashboards, and the answers that a run shows on the way."""
+
     backend: str | None = "swanlab"
     """swanlab. None: only metrics.jsonl."""
     mode: str = "local"
     """local: a dashboard on this machine. cloud: swanlab.cn or a private host. offline: uploaded later. disabled."""
     project: str = "trainyard"
+    """The dashboard's project."""
     workspace: str | None = None
+    """The dashboard's workspace. None: that of the account."""
     tags: list[str] = field(default_factory=list)
+    """Labels by which runs are found in the dashboard."""
     samples: int = 0
     """Held-out prompts that the model answers before the first step and after the last (samples.jsonl, dashboard)."""
     sample_tokens: int = 128
@@ -230,61 +264,9 @@ class TrackingConfig:
 
 
 @dataclass(kw_only=True)
-class LaunchConfig:
-    num_devices: int | None = None
-    """Ranks per node. None: one for each GPU; 2 on a CPU."""
-    devices_per_job: int | None = None
-    """Ranks per run of a sweep. Runs go on side by side as num_devices allows. None: one run with all devices."""
-    hostfile: str | None = None
-    """DeepSpeed hostfile, a line `host slots=N` for each node of the run; ssh starts the ranks there. The nodes share a
-    file system. None: this machine alone."""
-    num_nodes: int = 1
-    """Number of nodes. A hostfile decides it."""
-    node_rank: int | None = None
-    """Number of this node, from 0, if the command is given on each node by itself, as $SLURM_NODEID."""
-    master_addr: str | None = None
-    """Host name or address by which all nodes reach node 0. None with a hostfile: its first host."""
-    master_port: int | None = None
-    """Port for the ranks to meet. None: a free one; with node_rank 29500."""
-    grace_period_s: float = 110.0
-    """Seconds from a stop signal to the end of ranks that have not saved and left by themselves."""
-    max_restarts: int = 3
-    """Launches after a failure, each from the newest good checkpoint. A step that fails twice is not tried again."""
-    hang_timeout_s: float = 1800.0
-    """Seconds without progress after which all ranks write their stacks to their logs and the run is restarted."""
-    timeout_s: float = 1800.0
-    """Seconds that a collective operation waits for the other ranks before it fails."""
-
-    @property
-    def ranks(self) -> int:
-        """Number of ranks on all nodes together, once num_devices is known."""
-        return (self.num_devices or 1) * self.num_nodes
-
-
-@dataclass(kw_only=True)
-class SweepConfig:
-    """With -m: one command, a run for every combination of the values that settings are given."""
-
-    name: str | None = None
-    """Names the sweep and its directory. None: derived from the overrides, so the same command goes on with it."""
-    params: dict[str, str] = field(default_factory=dict)
-    """Settings to sweep beside those of the command line, in Hydra's grammar: {trainer.learning_rate: '1e-4,3e-4'}."""
-    metric: str = "eval_loss"
-    """Metric by which points are compared: any number of metrics.jsonl."""
-    maximize: bool = False
-    """A larger metric is better."""
-    retry_failed: bool = False
-    """Start points again that failed under an earlier command."""
-    search: str = "grid"
-    """grid: every combination. tpe: Optuna chooses each point from the results so far, from intervals too."""
-    trials: int = 20
-    """Number of points of a tpe search."""
-    prune: bool = True
-    """Give up a point of a tpe search if its metric is worse than the median of earlier points at the same step."""
-
-
-@dataclass(kw_only=True)
 class Config:
+    """A whole request: what a command composes, and what config.yaml holds."""
+
     stage: str
     """A row of config/stages.py. The command decides it."""
     paths: PathsConfig = field(default_factory=PathsConfig)

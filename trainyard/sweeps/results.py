@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from trainyard.config.schema import SweepConfig
+from trainyard.config.schema_launch import SweepConfig
 from trainyard.files import locked, read_json, write_json, write_text
 from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
