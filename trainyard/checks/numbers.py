@@ -15,6 +15,8 @@ def number_problems(config: Config) -> Iterator[str]:
     yield from _at_least_one(config)
     if not 0 <= config.tracking.samples <= 1000:
         yield f"tracking.samples={config.tracking.samples}: must be from 0 to 1000"
+    if config.run.profile_steps < 0:
+        yield f"run.profile_steps={config.run.profile_steps}: must be at least 0"
     if not 0 <= config.run.seed < 2**32:
         yield f"run.seed={config.run.seed}: must be at least 0 and below 2^32"
     yield from _trainer(config.trainer)
@@ -38,6 +40,7 @@ def _at_least_one(config: Config) -> Iterator[str]:
         "trainer.save_total_limit": trainer.save_total_limit,
         "trainer.early_stopping_patience": trainer.early_stopping_patience,
         "trainer.max_bad_steps": trainer.max_bad_steps,
+        "data.max_sequences": config.data.max_sequences,
         "launch.num_devices": config.launch.num_devices,
         "tracking.sample_tokens": config.tracking.sample_tokens,
         **{f"model.{name}": getattr(config.model, name) for name in ARCHITECTURE if name != "tie_word_embeddings"},

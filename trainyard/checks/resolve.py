@@ -1,49 +1,112 @@
 """Fills in, before the checks, the settings that follow from others and from the machine."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trainyard import ROOT
+from trainyard.checks.filled_in import FilledIn, default_choices
 from trainyard.config.overrides import default_name
-from trainyard.config.schema import Config, ModelConfig
+from trainyard.config.schema import Config, LaunchConfig, ModelConfig
 from trainyard.config.stages import STAGES
 from trainyard.machine.devices import Devices
 
+LARGEST_MICRO_BATCH = 8
+"""By default: more sequences at once seldom train faster, and may not fit into the memory of a device."""
 
-def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: dict[str, int]) -> None:
-    """Fills in every setting that is derived, in place. `hosts`: slots by host, as the hostfile has them."""
-    trainer, launch = config.trainer, config.launch
+
+def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: dict[str, int]) -> list[FilledIn]:
+    """Fills in, in place, every value that is left to be derived.
+
+    Args:
+        overrides: the command line's, as trainyard.config.overrides.with_implied returns them.
+        hosts: those of the hostfile with their slots; empty without a hostfile.
+
+    Returns:
+        The values that the user did not give, in the order of the config.
+    """
     config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
-    config.run.name = config.run.name or default_name(overrides)
-    if not any(re.match(r"\+*(model|experiment)[.=]", item) for item in overrides):
-        config.model = default_model(config)
-    config.model.init = config.model.init or ("pretrained" if config.model.path else "scratch")
+    filled: list[FilledIn] = []
+    if config.run.name is None:
+        config.run.name = default_name(overrides)
+        filled.append(FilledIn("run.name", config.run.name, "from the overrides: the same command finds the run again"))
+    filled += _model(config, overrides)
+    config.data.chat_template = chat_template(config.data.chat_template)
+    return [*filled, *_launch(config.launch, devices, hosts), *_trainer(config, devices)]
+
+
+def _model(config: Config, overrides: Sequence[str]) -> Iterator[FilledIn]:
+    """The model, its weights and the tokenizer, with the other groups of conf/ that nobody chose."""
+    choices = list(default_choices(config, overrides))
+    named = any(re.match(r"\+*(model|experiment)[.=]", item) for item in overrides)
+    if not named and (trained := default_model(config)):
+        config.model = trained
+        choices = [each for each in choices if each.key != "model"]
+        yield FilledIn("model.path", trained.path, "trained here, and the default while it is there")
+    yield from choices
+    model, tokenizer = config.model, config.tokenizer
+    if model.init is None:
+        model.init = "pretrained" if model.path else "scratch"
+        if model.path:
+            yield FilledIn("model.init", model.init, "model.path is given; scratch takes its architecture alone")
+    if tokenizer.path is None and model.path:
+        yield FilledIn("tokenizer.path", model.path, "the model's own")
+    elif tokenizer.path is None:
+        yield FilledIn("tokenizer.path", "new", f"a BPE of {tokenizer.vocab_size:,} tokens, trained on the data")
+
+
+def _launch(launch: LaunchConfig, devices: Devices, hosts: dict[str, int]) -> Iterator[FilledIn]:
+    """Ranks, nodes and the port."""
     if launch.num_devices is None:
         launch.num_devices = min(hosts.values(), default=devices.count)
-    config.data.chat_template = chat_template(config.data.chat_template)
+        gpus = f"all GPUs of this machine, {devices.name}" if devices.on_gpu else "ranks on the CPU: there is no GPU"
+        reason = "slots of a host in the hostfile, the fewest" if hosts else gpus
+        yield FilledIn("launch.num_devices", launch.num_devices, reason)
     if launch.node_rank is None:
         launch.num_nodes = max(1, len(hosts))
-    else:
-        launch.master_port = launch.master_port or 29500
+        if hosts:
+            yield FilledIn("launch.num_nodes", launch.num_nodes, "hosts in the hostfile")
+    elif launch.master_port is None:
+        launch.master_port = 29500
+        yield FilledIn(
+            "launch.master_port", launch.master_port, "the same on every node; a free one needs one controller"
+        )
+
+
+def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
+    """Precision, and the batch: global = micro batch x accumulation x ranks."""
+    trainer, ranks = config.trainer, config.launch.ranks
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
-    ranks = launch.ranks
+        reason = f"{devices.name} computes in it" if devices.bf16 else f"{devices.name} does not; it trains in fp32"
+        yield FilledIn("trainer.bf16", trainer.bf16, reason)
     if trainer.per_device_train_batch_size is None:
         trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
-    unit = trainer.per_device_train_batch_size * ranks
+        total = trainer.global_batch_size
+        whole = (
+            f"the largest up to {LARGEST_MICRO_BATCH} that divides trainer.global_batch_size={total} over {ranks} ranks"
+        )
+        reason = whole if total is not None else "trainer.global_batch_size is not given either"
+        yield FilledIn("trainer.per_device_train_batch_size", trainer.per_device_train_batch_size, reason)
+    micro = trainer.per_device_train_batch_size
+    unit = micro * ranks
     if trainer.global_batch_size is None:
-        trainer.global_batch_size = unit * (trainer.gradient_accumulation_steps or 1)
+        accumulated = trainer.gradient_accumulation_steps or 1
+        trainer.global_batch_size = unit * accumulated
+        reason = f"{ranks} ranks x {micro} sequences x {accumulated} accumulated"
+        yield FilledIn("trainer.global_batch_size", trainer.global_batch_size, reason)
     if trainer.gradient_accumulation_steps is None and unit > 0 and trainer.global_batch_size % unit == 0:
         trainer.gradient_accumulation_steps = trainer.global_batch_size // unit
+        reason = f"trainer.global_batch_size={trainer.global_batch_size} over {ranks} ranks x {micro} sequences"
+        yield FilledIn("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, reason)
 
 
-def default_model(config: Config) -> ModelConfig:
-    """The model of a command that names no model: the stage's default if it has been trained, else the config's."""
+def default_model(config: Config) -> ModelConfig | None:
+    """The stage's default model for a command that names no model; None when it has not been trained."""
     default = STAGES[config.stage].default_model
     path = Path(config.paths.outputs, default) if default else None
     there = path is not None and (path / "config.json").is_file()
-    return ModelConfig(path=str(path), init="pretrained") if there else config.model
+    return ModelConfig(path=str(path), init="pretrained") if there else None
 
 
 def chat_template(name: str | None) -> str | None:
@@ -58,8 +121,8 @@ def chat_template(name: str | None) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else name
 
 
-def micro_batch(global_batch: int | None, ranks: int, most: int = 8) -> int:
-    """The largest micro batch up to `most` that divides a rank's share of the global batch; 1 if the ranks do not."""
+def micro_batch(global_batch: int | None, ranks: int) -> int:
+    """The largest micro batch that divides a rank's share of the global batch; 1 if the share is not whole."""
     if global_batch is None or ranks < 1 or global_batch < 1 or global_batch % ranks:
         return 1
-    return max(size for size in range(1, most + 1) if (global_batch // ranks) % size == 0)
+    return max(size for size in range(1, LARGEST_MICRO_BATCH + 1) if (global_batch // ranks) % size == 0)

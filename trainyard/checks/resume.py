@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from trainyard.checkpoint import directory
 from trainyard.checkpoint.layout import layout_of, ranks_under, renamed
 from trainyard.checkpoint.manifest import Manifest, verify
+from trainyard.checks.filled_in import FilledIn
 from trainyard.config.overrides import is_open
 from trainyard.config.saved import flat, load
 from trainyard.config.schema import Config
@@ -160,18 +161,27 @@ def changed_data(config: Config, run: RunDir) -> list[str]:
     return []
 
 
-def keep_global_batch(config: Config, run: RunDir) -> None:
+def keep_global_batch(config: Config, run: RunDir) -> list[FilledIn]:
     """Gives a resumed run its global batch again if the command has only the batch per rank, in place.
 
     On another number of ranks the gradient accumulation follows, and the micro batch stays as it was given.
+
+    Returns:
+        The settings that this changed; empty for a run that begins.
     """
     goes_on = directory.newest_whole(run.checkpoints) is not None and run.config.is_file()
     if config.run.resume == "never" or not goes_on or is_allowed("trainer.global_batch_size", config):
-        return
+        return []
     total, trainer = load(run.config).trainer.global_batch_size or 1, config.trainer
     unit = config.launch.ranks * (trainer.per_device_train_batch_size or 1)
-    if unit > 0:
-        trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
+    if unit <= 0:
+        return []
+    trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
+    shape = f"trainer.global_batch_size={total} over {unit} sequences at a time"
+    return [
+        FilledIn("trainer.global_batch_size", total, "as the run was begun"),
+        FilledIn("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, shape),
+    ]
 
 
 def fits(config: Config, manifest: Manifest) -> bool:

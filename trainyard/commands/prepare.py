@@ -8,6 +8,7 @@ import gc
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from trainyard.checks import request as checks
+from trainyard.checks.filled_in import lines
 from trainyard.checks.inputs import model_problems, source_problems
 from trainyard.checks.resolve import resolve
 from trainyard.config.compose import compose
@@ -26,6 +28,9 @@ from trainyard.data.preparation.processes import OVERRIDES, give_memory_back, he
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
 from trainyard.errors import ConfigError, DataError
 from trainyard.machine.devices import CPU
+
+OF_DATA = ("data", "tokenizer", "model")
+"""Sections of settings that a preparation depends on."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -80,17 +85,22 @@ def run(arguments: argparse.Namespace) -> int:
 def checked_config(arguments: argparse.Namespace) -> Config:
     """The stage's config, resolved and checked as far as its data goes.
 
-    A parent process may hand over further overrides in the environment: everybody can read a command line.
+    Shows the values that the user did not give. A parent process may hand over further overrides in the environment,
+    for everybody can read a command line; it has shown the values then.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
-    arguments.overrides += json.loads(os.environ.pop(OVERRIDES, "[]"))
+    handed_over = os.environ.pop(OVERRIDES, None)
+    arguments.overrides += json.loads(handed_over or "[]")
     config = compose(arguments.stage, arguments.overrides)
-    resolve(config, arguments.overrides, CPU, {})  # a plan of the data needs no device
+    filled_in = resolve(config, arguments.overrides, CPU, {})  # a plan of the data needs no device
     problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
     if problems:
         raise ConfigError(problems)
+    if handed_over is None:
+        for line in lines([each for each in filled_in if each.key.partition(".")[0] in OF_DATA]):
+            print(line, file=sys.stderr)
     return config
 
 

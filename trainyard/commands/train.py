@@ -4,6 +4,7 @@ Exit codes: 0 finished; 2 the request is wrong, nothing was started or written o
 command resumes; 1 anything else, with the error of the rank that failed first on the last line.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,7 @@ def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     try:
         return run(compose(stage, arguments), with_implied(arguments), stop)
     except ConfigError as error:
-        beside = check(error.partial, with_implied(arguments), detect())[1] if error.partial else []
+        beside = check(error.partial, with_implied(arguments), detect()).problems if error.partial else []
         return refuse([*error.problems, *beside])
 
 
@@ -57,15 +58,22 @@ def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> i
 
     from trainyard.config import compose as config_compose
     from trainyard.config import hydra as config_hydra
+    from trainyard.config import local
 
+    machine = local.read()
+    if machine.problems:
+        return refuse(machine.problems)
     config_hydra.register(stage)
-    sys.argv[1:] = with_implied(arguments)
+    overrides = [word for word in arguments if re.match(r"[^-].*=|~", word)]
+    options = [word for word in arguments if word not in overrides]
+    sys.argv[1:] = [*machine.overrides, *with_implied(overrides), *options]  # argparse wants them side by side
     codes: list[int] = []
 
     @hydra.main(config_path=str(config_hydra.CONF_DIR), config_name=stage, version_base="1.3")
     def job(node: Any) -> None:
         if STOPPED not in codes:
-            codes.append(run(config_compose.to_config(node), list(HydraConfig.get().overrides.task), stop))
+            given = [item for item in HydraConfig.get().overrides.task if item not in machine.overrides]
+            codes.append(run(config_compose.to_config(node), given, stop))
 
     try:
         job()

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from trainyard.config import local
 from trainyard.config.hydra import CONF_DIR, compose_node, group_options, groups, reason, schema
 from trainyard.config.overrides import is_open, key_of, with_implied
 from trainyard.config.schema import Config
@@ -21,17 +22,20 @@ from trainyard.errors import ConfigError
 
 
 def compose(stage: str, overrides: Sequence[str]) -> Config:
-    """Composes conf/<stage>.yaml with the overrides.
+    """Composes conf/<stage>.yaml with the settings of this machine (conf/local.yaml) and then with the overrides.
 
     Raises:
-        ConfigError: with every override that names no setting, has a wrong type, or does not parse.
+        ConfigError: with every setting of either that does not exist, has a wrong type, or does not parse.
     """
     overrides = with_implied(overrides)
+    machine = local.read()
     try:
-        config = to_config(compose_node(stage, overrides))
+        config = to_config(compose_node(stage, [*machine.overrides, *overrides]))
     except (HydraException, OmegaConfBaseException) as error:
-        problems, partial = _problems(stage, overrides)
-        raise ConfigError(problems or [reason(error)], partial) from error
+        problems, partial = _problems(stage, machine, overrides)
+        raise ConfigError([*machine.problems, *(problems or [reason(error)])], partial) from error
+    if machine.problems:
+        raise ConfigError(machine.problems, config)
     if config.stage != stage:
         raise ConfigError([f"stage={config.stage}: the command decides it; this one is for {stage}"])
     return config
@@ -44,8 +48,8 @@ def to_config(node: Any) -> Config:
     return config
 
 
-def _problems(stage: str, overrides: Sequence[str]) -> tuple[list[str], Config | None]:
-    """A message for each wrong override, and the config that the right ones give.
+def _problems(stage: str, machine: local.LocalSettings, overrides: Sequence[str]) -> tuple[list[str], Config | None]:
+    """A message for each wrong override, after the name of its file if it has one, and the config of the right ones.
 
     Hydra stops at its first mistake. So the choices of groups are composed one after the other, and the values are
     then set one by one on the result. The config is None where a wrong override leaves a required value open.
@@ -60,13 +64,15 @@ def _problems(stage: str, overrides: Sequence[str]) -> tuple[list[str], Config |
             problems.append(_explain(stage, override, error))
     node = compose_node(stage, choices)
     parser = OverridesParser.create()
-    for override in (item for item in overrides if not _is_choice(item)):
+    values = [(item, f"{machine.file}: ") for item in machine.overrides]
+    values += [(item, "") for item in overrides if not _is_choice(item)]
+    for override, origin in values:
         try:
             parsed = parser.parse_override(override)
             with open_dict(node) if parsed.is_add() or parsed.is_force_add() else contextlib.nullcontext():
                 OmegaConf.update(node, parsed.key_or_group, parsed.value())
         except (HydraException, OmegaConfBaseException) as error:
-            problems.append(_explain(stage, override, error))
+            problems.append(origin + _explain(stage, override, error))
     with contextlib.suppress(OmegaConfBaseException):
         return problems, to_config(node)
     return problems, None

@@ -52,11 +52,14 @@ def command(stage: str, overrides: Sequence[str]) -> str:
 def default_name(overrides: Sequence[str]) -> str:
     """The name of a run that was given none, so that the same command finds the same run again.
 
-    It is `default` or the experiment's name. A short digest follows it if overrides shape the run: their order does
-    not matter, and settings of where it runs, on what and how it is watched are not among them.
+    It is `default` or the experiment's name, and then the name in debug=. A short digest follows if other overrides
+    shape the run: their order does not matter, and settings of where it runs, on what and how it is watched are not
+    among them.
     """
     values = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     base = values.pop("experiment", "default")
+    if debug := values.pop("debug", ""):
+        base += f"-{debug}"
     shaping = sorted(
         f"{key}={value}"
         for key, value in values.items()

@@ -33,6 +33,8 @@ class RunConfig:
     """The sweep that the run is a point of. The sweep sets it; the run's directory is then sweeps/<sweep>/<name>."""
     allow_changes: list[str] = field(default_factory=list)
     """Settings or sections that may differ from those the run was begun with, as [trainer.learning_rate]."""
+    profile_steps: int = 0
+    """Optimizer steps of each start, after the first three, that rank 0 traces into logs/trace.json.gz. 0: none."""
 
 
 @dataclass(kw_only=True)
@@ -148,6 +150,8 @@ class DataConfig:
     """stop: bad documents end the preparation, and the first ten are named. skip: they go to rejected.jsonl instead."""
     max_rejected: float = 0.001
     """With on_error=skip, the largest share of the documents that may be rejected."""
+    max_sequences: int | None = None
+    """Train on the first sequences alone, so many, again and again. None: on all. debug=overfit takes one batch."""
     prepared: str | None = None
     """Directory of the token store. The controller sets it."""
 

@@ -1,15 +1,17 @@
 """One run: checks the request, and hands it to the supervisor, or on a further node to a follower."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from trainyard.checks import request as checks
 from trainyard.checks import resume
+from trainyard.checks.filled_in import FilledIn, lines
 from trainyard.checks.resolve import resolve
 from trainyard.config.schema import Config
 from trainyard.control import report
 from trainyard.control.follower import Follower
 from trainyard.control.launchers import hostfile
-from trainyard.control.say import refuse
+from trainyard.control.say import refuse, say
 from trainyard.control.supervisor import Supervisor
 from trainyard.errors import FINISHED
 from trainyard.machine.devices import Devices, detect
@@ -18,20 +20,27 @@ from trainyard.rundir.directory import RunDir, run_path
 from trainyard.rundir.status import Status
 
 
-def check(config: Config, overrides: Sequence[str], devices: Devices) -> tuple[RunDir, list[str]]:
-    """Resolves a config in place.
+class Checked(NamedTuple):
+    """A request after its checks."""
 
-    Returns:
-        The run's directory, and everything that is wrong with the request; empty when it can be started.
-    """
+    run_dir: RunDir
+    problems: list[str]
+    """Everything that is wrong with it; empty when it can be started."""
+    filled_in: list[FilledIn]
+    """The values that the user did not give."""
+
+
+def check(config: Config, overrides: Sequence[str], devices: Devices) -> Checked:
+    """Resolves a config in place and checks it."""
     hosts = hostfile.read_hostfile(config.launch.hostfile)
     per_rank = config.trainer.global_batch_size is None
-    resolve(config, overrides, devices, hosts)
+    filled_in = resolve(config, overrides, devices, hosts)
     run_dir = RunDir(run_path(config))
     if per_rank:
-        resume.keep_global_batch(config, run_dir)
+        kept = {each.key: each for each in resume.keep_global_batch(config, run_dir)}
+        filled_in = [kept.pop(each.key, each) for each in filled_in] + list(kept.values())
     problems = checks.problems(config, devices, run_dir, hosts=len(hosts))
-    return run_dir, problems or resume.problems(config, run_dir)
+    return Checked(run_dir, problems or resume.problems(config, run_dir), filled_in)
 
 
 def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
@@ -41,7 +50,7 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
         The exit code, see trainyard.errors. A run that is finished already is reported, and not started.
     """
     devices = detect()
-    run_dir, problems = check(config, overrides, devices)
+    run_dir, problems, filled_in = check(config, overrides, devices)
     if problems:
         return refuse(problems)
     if config.launch.node_rank:
@@ -51,4 +60,6 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
         return FINISHED
     if not run_dir.acquire():
         return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])
+    for line in lines(filled_in):
+        say(line)
     return Supervisor(config, overrides, devices, run_dir, stop).run()

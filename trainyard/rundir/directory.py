@@ -35,6 +35,8 @@ class RunDir:
         self.logs = path / "logs"
         self.console = self.logs / "console.log"
         self.launcher_log = self.logs / "launcher.log"
+        self.trace = self.logs / "trace.json.gz"
+        """With run.profile_steps: what torch.profiler saw of these steps, for https://ui.perfetto.dev."""
         self.stop = path / "stop"
         """Its presence asks the ranks to save and leave: messages.Stop."""
         self.checkpoints = path / "checkpoints"

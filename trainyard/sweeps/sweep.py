@@ -174,7 +174,7 @@ class Sweep:
             try:
                 overrides = pool.overrides(self.request.name, point, self.pool.slots[0].devices)
                 config = compose(self.stage, overrides)
-                _, problems = check(config, overrides, self.devices)
+                problems = check(config, overrides, self.devices).problems
                 if not problems and not is_finished(config, RunDir(self.folder.path / point.name)):
                     self._unfinished.add(point.name)
             except ConfigError as error:

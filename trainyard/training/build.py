@@ -26,6 +26,7 @@ from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.callbacks.deepspeed_record import DeepSpeedRecord
 from trainyard.training.callbacks.generations import GenerationsCallback
 from trainyard.training.callbacks.order import Callbacks
+from trainyard.training.callbacks.profile import ProfileCallback
 from trainyard.training.callbacks.progress import ProgressCallback
 from trainyard.training.callbacks.speed import SpeedCallback
 from trainyard.training.callbacks.spikes import LossWindow, SpikeCallback
@@ -117,6 +118,8 @@ def _add_telling(callbacks: Callbacks, this: Rank, config: Config, tokenizer: An
         return
     metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
     callbacks.progress = ProgressCallback(this, metrics, callbacks.speed.tokens_per_step)
+    if config.run.profile_steps:
+        callbacks.profile = ProfileCallback(this.run_dir.trace, config.run.profile_steps, this.say)
     if config.deepspeed.config:
         callbacks.deepspeed_record = DeepSpeedRecord(this.run_dir.deepspeed)
     if datasets.train.store.masked:  # before the tracker is made: it shows the example

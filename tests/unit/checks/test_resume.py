@@ -73,7 +73,7 @@ def test_a_name_that_is_no_setting_is_an_error_with_the_nearest(tmp_path: Path) 
         "run.allow_changes=[trainer.lerning_rate]: there is no setting trainer.lerning_rate. "
         "Did you mean trainer.learning_rate?"
     )
-    _, problems = controller.check(config, [], CPU)
+    problems = controller.check(config, [], CPU).problems
     assert problems == [message]
 
 
@@ -177,13 +177,13 @@ def test_a_batch_given_per_rank_stays_the_runs(tmp_path: Path) -> None:
     where = [f"paths.outputs={tmp_path / 'out'}", "run.name=default", *free, "trainer.gradient_accumulation_steps=3"]
     for ranks, accumulated, fits in ((1, 6, True), (2, 3, True), (3, 2, True), (4, 1, False)):
         config = compose("pretrain", [*where, f"launch.num_devices={ranks}"])
-        _, problems = controller.check(config, where, CPU)
+        problems = controller.check(config, where, CPU).problems
         assert config.trainer.global_batch_size == 12
         if fits:
             assert (problems, config.trainer.gradient_accumulation_steps) == ([], accumulated)
             saved.save(config, run.config)  # as the run does, which is preempted and given the same command again
             again = compose("pretrain", [*where, f"launch.num_devices={ranks}"])
-            assert controller.check(again, where, CPU)[1] == []
+            assert controller.check(again, where, CPU).problems == []
         else:
             assert "trainer.global_batch_size=12: must be a multiple of 8" in problems[0]
             assert "launch.num_devices for one of 1, 2, 3, 6 ranks" in problems[0]

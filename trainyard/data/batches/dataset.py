@@ -70,4 +70,5 @@ def open_datasets(directory: Path, data: DataConfig, seed: int) -> Datasets:
             f"not one sequence. Use a smaller block or more text"
         )
     evaluation = TokenDataset(store, plans.held_out) if len(plans.held_out) else None
-    return Datasets(TokenDataset(store, plans.train), evaluation)
+    train = plans.train if data.max_sequences is None else plans.train.head(data.max_sequences)
+    return Datasets(TokenDataset(store, train), evaluation)

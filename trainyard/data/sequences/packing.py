@@ -5,7 +5,7 @@ block) or padded (a document per sequence). One store serves them all.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,11 @@ class Plan:
             return np.array(lengths, dtype=np.int64)
         begin, end = self.first[index : index + 2].tolist()
         return np.add.reduceat(np.array(lengths, dtype=np.int64), np.flatnonzero(~self.joins[begin:end]))
+
+    def head(self, count: int) -> "Plan":
+        """The first `count` sequences, or all if there are no more. The arrays are views."""
+        first = self.first[: count + 1]
+        return replace(self, first=first, num_tokens=int(self.lengths[: int(first[-1])].sum()))
 
     def save(self, directory: Path, name: str) -> dict[str, Any]:
         """Writes the arrays as <name>-*.npy; returns the other fields under their names on disk, for `load`."""

@@ -8,6 +8,7 @@ from trainyard.tracking.callback import TrackerCallback
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.callbacks.deepspeed_record import DeepSpeedRecord
 from trainyard.training.callbacks.generations import GenerationsCallback
+from trainyard.training.callbacks.profile import ProfileCallback
 from trainyard.training.callbacks.progress import ProgressCallback
 from trainyard.training.callbacks.speed import SpeedCallback
 from trainyard.training.callbacks.spikes import SpikeCallback
@@ -29,6 +30,7 @@ class Callbacks:
     """This and the following exist on rank 0 alone."""
     deepspeed_record: DeepSpeedRecord | None = None
     tracker: TrackerCallback | None = None
+    profile: ProfileCallback | None = None
 
     def in_order(self, resume: TrainerCallback, step_bounds: TrainerCallback) -> list[TrainerCallback]:
         """All callbacks after transformers' own flow control, which decides when to log, evaluate and save.
@@ -56,6 +58,8 @@ class Callbacks:
             self.deepspeed_record,
             # After progress, so that a line is in metrics.jsonl before it is sent.
             self.tracker,
+            # After all others that do something at the end of a step, so that their work counts for this step.
+            self.profile,
             # Last: the learning rate moves on once everybody has seen the step with its own.
             step_bounds,
         ]

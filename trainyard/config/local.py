@@ -1,0 +1,76 @@
+"""conf/local.yaml: settings of one machine, in a file that git ignores. It is optional.
+
+    paths: {outputs: /scratch/me/outputs}
+    launch: {hostfile: /etc/hostfile, grace_period_s: 50}
+    tracking: {mode: offline}
+
+The file stands between the defaults and the command line: it wins over conf/, and an override wins over it. It may not
+shape a run. Settings under LOCAL_SECTIONS say where and on what a run goes on, and neither the default run.name nor the
+comparison with the settings of an earlier start looks at them; any other setting belongs to a file in conf/experiment/.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainyard import SHIPPED
+from trainyard.config.overrides import spelled
+from trainyard.files import first_line
+
+LOCAL_SECTIONS = ("paths", "launch", "tracking")
+
+VARIABLE = "TRAINYARD_LOCAL"
+"""Environment variable that names another file than conf/local.yaml; empty: no file."""
+
+
+@dataclass
+class LocalSettings:
+    """What the file of this machine says."""
+
+    file: str
+    overrides: list[str] = field(default_factory=list)
+    """Its settings as overrides, `launch.grace_period_s=50`, in the order of the file."""
+    problems: list[str] = field(default_factory=list)
+    """One message for everything that does not belong there."""
+
+
+def read() -> LocalSettings:
+    """The settings of this machine; no settings and no problems when there is no file."""
+    named = os.environ.get(VARIABLE)
+    path = Path(named).expanduser() if named else SHIPPED / "conf" / "local.yaml"
+    shown = named or "conf/local.yaml"
+    if named == "" or (named is None and not path.exists()):
+        return LocalSettings(shown)
+    try:
+        sections = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        where = f":{mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
+        return LocalSettings(shown, problems=[f"{shown}{where}: cannot be read: {first_line(error)}"])
+    if sections is not None and not isinstance(sections, dict):
+        return LocalSettings(shown, problems=[f"{shown}: must hold settings, as launch: {{grace_period_s: 50}}"])
+    found = LocalSettings(shown)
+    for key, value in _flat(sections or {}):
+        section = key.partition(".")[0]
+        if section not in LOCAL_SECTIONS:
+            allowed = ", ".join(f"{name}." for name in LOCAL_SECTIONS)
+            fix = "put what shapes a run into a file in conf/experiment/, or on the command line"
+            found.problems.append(f"{shown}: {key} is not a setting of one machine, which are {allowed}; {fix}")
+        elif key == section:
+            fix = f"choose an option of the group by {key}={value} on the command line" if value else "remove the line"
+            found.problems.append(f"{shown}: {key} must hold settings, as {key}: {{name: value}}; {fix}")
+        else:
+            found.overrides.append(f"{key}={spelled(value)}")
+    return found
+
+
+def _flat(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names with their values; `paths.outputs: x` at the top means the same as a nested mapping."""
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

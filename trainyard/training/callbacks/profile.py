@@ -1,0 +1,43 @@
+"""A trace of a few steps: where the time of a step goes, kernel by kernel."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch.profiler import ProfilerActivity, profile, schedule
+from transformers import TrainerCallback
+
+SETTLE = 3
+"""Steps before the trace: the first ones compile, allocate and fill caches. The profiler itself starts in the last."""
+
+
+class ProfileCallback(TrainerCallback):
+    """Rank 0: traces `steps` optimizer steps with torch.profiler, after SETTLE others.
+
+    The trace is JSON in the format of Chrome's tracing, compressed; https://ui.perfetto.dev opens it. Evaluations and
+    saves between the steps are part of it. The traced steps take longer than others.
+    """
+
+    def __init__(self, path: Path, steps: int, say: Callable[[str], None]):
+        self.path, self.steps, self.say = path, steps, say
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._first = state.global_step + SETTLE + 1
+        self._profile = profile(
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if args.device.type == "cuda" else [])],
+            schedule=schedule(wait=SETTLE - 1, warmup=1, active=self.steps, repeat=1),
+            on_trace_ready=self._write,
+            acc_events=True,
+        )
+        self._profile.start()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._profile.step()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._profile.stop()  # writes what there is of a run that ended early
+
+    def _write(self, done: profile) -> None:
+        done.export_chrome_trace(str(self.path))
+        last = self._first + self.steps - 1
+        self.say(f"trace of steps {self._first} to {last}: {self.path}; open it with https://ui.perfetto.dev")
