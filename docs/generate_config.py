@@ -3,7 +3,7 @@
 python docs/generate_config.py            writes the page
 python docs/generate_config.py --check    exit code 1 when the page is not what this script would write
 
-The names, types, defaults and docstrings come from trainyard/config/schema.py, the values of a stage's default run and
+The names, types, defaults and docstrings come from trainyard/config/schema*.py, the values of a stage's default run and
 of the groups from conf/. Nothing is composed, so the page does not depend on the machine.
 """
 
@@ -29,7 +29,7 @@ from trainyard.config import schema  # noqa: E402
 from trainyard.config.training_arguments import MANAGED  # noqa: E402
 
 HEAD = """\
-<!-- Written by docs/generate_config.py from trainyard/config/schema.py and conf/. Change those, then run it again. -->
+<!-- Written by docs/generate_config.py from trainyard/config/schema*.py and conf/. Change those, then run it again. -->
 # Settings
 
 `key=value` on the command line changes a setting, for example `data.block_size=512`. `group=name` takes a whole file,
