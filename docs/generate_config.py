@@ -37,6 +37,13 @@ for example `deepspeed=zero3` takes `conf/deepspeed/zero3.yaml`. The grammar is 
 brackets or braces, as in `data.sources='[{path: "corpus/*.jsonl", format: jsonl}]'`. `--help` lists all settings with
 their values, `--cfg job` prints the composed config, and neither starts anything.
 
+`conf/local.yaml`, which git ignores, holds settings of one machine, from the sections `paths`, `launch` and `tracking`.
+It wins over the files of `conf/`, and the command line wins over it. Such settings never decide the name of a run.
+
+    paths: {outputs: /scratch/me/outputs}
+    launch: {hostfile: /etc/hostfile, grace_period_s: 50}
+    tracking: {mode: offline}
+
 `null` means "not set": the value is derived from other settings, or the library's own default holds. The last column of
 each table shows what the default run of a stage has instead of the default, where `conf/` sets a value.
 """
@@ -61,7 +68,7 @@ trainyard decides these itself. The message says what to set instead.
 GROUPS_HEAD = """\
 ## Groups
 
-Each file is a choice of its group. `experiment` and `sweep` choose nothing by default.
+Each file is a choice of its group. `experiment`, `debug` and `sweep` choose nothing by default.
 """
 
 
