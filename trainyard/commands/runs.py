@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import xxhash
@@ -78,7 +79,7 @@ def _show(arguments: argparse.Namespace, outputs: Path) -> int:
     for each in [choice.named(known, name) for name in arguments.names]:
         if arguments.json:
             changed = {name: setting.own for name, setting in settings.changed(each).items()}
-            print(json.dumps({**tables.described(each), "status": each.status, "settings": changed}))
+            print(json.dumps({**tables.described(each), "status": asdict(each.status), "settings": changed}))
             continue
         for part in tables.detailed(each):
             screen.print(part, soft_wrap=isinstance(part, str))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from trainyard.config.stages import STAGES
 from trainyard.errors import DataError
 from trainyard.files import read_json
+from trainyard.rundir.status import State
 from trainyard.runs.history import Run, find, is_run
 
 START = f"start one with: {' '.join(next(iter(STAGES.values())).words)}"
@@ -96,7 +97,7 @@ def ranked(runs: Sequence[Run], metric: str, maximize: bool) -> list[Ranked]:
 
     As soon as one run has finished, only finished runs count.
     """
-    finished = [run for run in runs if run.state == "finished"]
+    finished = [run for run in runs if run.state == State.FINISHED]
     valued = [(run, run.outcome(metric)) for run in finished or runs]
     known = [Ranked(run, value) for run, value in valued if value is not None and abs(value) < float("inf")]
     return sorted(known, key=lambda each: each.value, reverse=maximize)

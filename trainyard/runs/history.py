@@ -5,7 +5,7 @@ import glob
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,9 @@ import yaml
 from trainyard.config.saved import flat
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.metrics import parse
+from trainyard.rundir.status import State, Status
 
-ACTIVE = ("preparing", "running")
+ACTIVE = (State.PREPARING, State.RUNNING)
 """States of a run that a process works on; it holds the lock of the run directory."""
 
 
@@ -63,14 +64,14 @@ class Run:
         return RunDir(self.path)
 
     @cached_property
-    def status(self) -> dict[str, Any]:
-        """status.json with its true state, see `true_status`; empty without the file."""
+    def status(self) -> Status:
+        """status.json with its true state, see `true_status`; its state is empty without the file."""
         return true_status(self.directory)
 
     @property
     def state(self) -> str:
         """preparing, running, finished, preempted, failed or dead; unknown without a readable status.json."""
-        return str(self.status.get("state", "unknown"))
+        return self.status.state or "unknown"
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -84,8 +85,8 @@ class Run:
     @cached_property
     def updated(self) -> datetime:
         """The time of the last status, in UTC; where the status has no time, that of the file."""
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            return datetime.fromisoformat(self.status["updated"]).astimezone(timezone.utc)
+        with contextlib.suppress(TypeError, ValueError):
+            return datetime.fromisoformat(self.status.updated).astimezone(timezone.utc)
         for file in (self.directory.status, self.directory.config):
             with contextlib.suppress(OSError):
                 return datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
@@ -94,8 +95,7 @@ class Run:
     @property
     def hours(self) -> float | None:
         """Hours of all starts together, preparation included; None where the status has no seconds."""
-        seconds = self.status.get("seconds")
-        return seconds / 3600 if isinstance(seconds, int | float) else None
+        return self.status.seconds / 3600 if self.status.seconds else None
 
     def measured(self, metric: str) -> list[Value]:
         """All logged values of a metric. Of a large metrics.jsonl only the lines with the metric are parsed."""
@@ -149,13 +149,13 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def true_status(directory: RunDir) -> dict[str, Any]:
+def true_status(directory: RunDir) -> Status:
     """status.json, with the state DEAD in the place of an active one when no process holds the run's lock."""
-    status = directory.read_status()
-    if status.get("state") in ACTIVE and directory.holder() is None:
-        again = directory.read_status()
+    status = Status.read(directory)
+    if status.state in ACTIVE and directory.holder() is None:
+        again = Status.read(directory)
         if again == status:
-            return status | {"state": DEAD}
+            return replace(status, state=DEAD)
         return again  # the run ended, or began, between the two looks
     return status
 

@@ -97,7 +97,7 @@ def swept(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 def overrides(run: Run) -> list[str]:
     """The overrides of the run's command that change what it computes."""
-    words = shlex.split(str(run.status.get("command", "")))[2:]
+    words = shlex.split(run.status.command)[2:]
     devices = ("launch.num_devices=",) if run.sweep else ()  # a point's share of the sweep's devices
     return [word for word in words if not word.lstrip("+").startswith((*BEGINNING, *devices))]
 
@@ -108,7 +108,7 @@ def again(run: Run) -> Again:
     For a run that kept no command it is made of the settings that differ from the defaults.
     """
     words = overrides(run)
-    if not run.status.get("command"):
+    if not run.status.command:
         words = [f"{name}={spelled(value)}" for name, (_, value) in changed(run).items()]
     secret = [word for word in words if word.endswith(f"={MASK}")]
     told = [word for word in words if word not in secret]

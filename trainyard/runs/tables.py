@@ -10,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from trainyard.checkpoint import directory
+from trainyard.rundir.status import State
 from trainyard.runs import settings
 from trainyard.runs.history import DEAD, Run
 from trainyard.runs.numbers import count, figure, progress
 from trainyard.runs.tail import Tail
 
-COLOURS = {"running": "green", "preparing": "cyan", "preempted": "yellow", "failed": "red", DEAD: "red"}
+COLOURS = {
+    State.RUNNING: "green", State.PREPARING: "cyan", State.PREEMPTED: "yellow", State.FAILED: "red", DEAD: "red",
+}  # fmt: skip
 
 LOWER_IS_BETTER = ("loss", "perplexity")
 """Ends of the names of metrics whose lowest value is shown as the best."""
@@ -55,14 +58,14 @@ def summary(run: Run, metric: str | None = None, *, maximize: bool = False) -> S
     return Summary(
         run=run.name,
         state=run.state,
-        step=status.get("step"),
-        max_steps=status.get("max_steps"),
+        step=status.step if status.state else None,
+        max_steps=status.max_steps,
         metric=metric,
         last=run.last(metric),
         best=best and best.value,
         best_step=best and best.step,
-        tokens_seen=status.get("tokens_seen"),
-        seconds=status.get("seconds"),
+        tokens_seen=status.tokens_seen if status.state else None,
+        seconds=status.seconds or None,
         updated=run.updated.isoformat(timespec="seconds"),
         path=str(run.path),
     )
@@ -97,17 +100,17 @@ def listed(runs: Sequence[Run], metric: str | None = None, *, maximize: bool = F
 
 def detailed(run: Run) -> list[str | Table]:
     """The lines and tables that `show` prints of one run: its state, its changed settings, its metrics."""
-    status, ranks = run.status, run.status.get("world_size") or 1
-    steps = progress(status.get("step"), status.get("max_steps"))
+    status, ranks, line = run.status, run.status.world_size or 1, summary(run)
+    steps = progress(line.step, line.max_steps)
     where = f"{ranks} rank{'s' * (ranks != 1)}"
-    parts = [f"step {steps}", f"{count(status.get('tokens_seen'))} tokens", where, f"updated {when(run)}"]
+    parts = [f"step {steps}", f"{count(line.tokens_seen)} tokens", where, f"updated {when(run)}"]
     if run.hours is not None:
         parts.insert(2, f"{hours(run)} hours")
     lines: list[str | Table] = [f"{run.name}: {run.state}, {', '.join(parts)}"]
     facts = {
-        "command": status.get("command"),
-        "restarts": status.get("restarts"),
-        "resumed from": ", ".join(f"step {step}" for step in status.get("resumed_from") or []),
+        "command": status.command,
+        "restarts": status.restarts,
+        "resumed from": ", ".join(f"step {step}" for step in status.resumed_from),
         "checkpoints": ", ".join(str(step) for step, _ in directory.list_checkpoints(run.directory.checkpoints)),
         "directory": run.path,
     }

@@ -77,12 +77,12 @@ class Watcher:
         status, state, tail = run.status, run.state, self.tails[run.path]
         tail.look()
         progress = Progress.read(run.directory) if state in ACTIVE else Progress()
-        step = status.get("step") if progress.step is None else progress.step
+        step = progress.step if progress.step is not None else status.step if status.state else None
         losses, held_out, speeds = (tail.values(name) for name in ("loss", "eval_loss", "tokens_per_second"))
         return Glance(
             name=run.name,
             state=state if progress.phase in ("", Phase.TRAINING, Phase.DONE) else f"{state}: {progress.phase}",
-            step=numbers.progress(step, status.get("max_steps")),
+            step=numbers.progress(step, status.max_steps),
             loss=losses[-1] if losses else None,
             losses=tuple(losses[-SPARK_LENGTH:]),
             held_out=held_out[-1] if held_out else None,

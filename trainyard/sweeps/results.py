@@ -93,7 +93,7 @@ class Results:
         if point.name in self.known:
             return self.known[point.name]
         before = self._before.get(point.name)
-        state = str(self.run(point).status.get("state", "pending"))
+        state = self.run(point).status.state or "pending"
         only_sweep_knows = (state, before) in (("preempted", "pruned"), ("pending", "failed"))
         return str(before) if only_sweep_knows else state
 
@@ -111,7 +111,7 @@ class Results:
         known, row = self._rows.get(point.name, (None, None))
         if row is None or known != origin:
             best = run.best(self.metric, maximize=self.maximize)
-            copied: dict[str, Any] = {key: run.status.get(key) for key in COPIED}
+            copied: dict[str, Any] = {key: getattr(run.status, key) for key in COPIED if run.status.state}
             row = Row(
                 point=point.name,
                 settings=point.settings,

@@ -52,7 +52,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_called_dead(
         run.write_status(run.read_status() | {"state": "finished"})
 
     monkeypatch.setattr(RunDir, "holder", ends)
-    assert history.true_status(run)["state"] == "finished"
+    assert history.true_status(run).state == "finished"
 
 
 def test_metrics_last_and_best(tmp_path: Path) -> None:
