@@ -1,4 +1,4 @@
-"""One rank's process: its log, its signals, its last words, and rank 0's voice on the controller's screen."""
+"""The process of a rank: its log, its signals and its last words."""
 
 import faulthandler
 import os
@@ -22,11 +22,15 @@ from trainyard.rundir.rank import Rank
 
 @contextmanager
 def rank_process(arguments: list[str]) -> Iterator[Rank]:
-    """Runs a rank: `arguments` are the run's config.yaml and, when it resumes, a checkpoint directory.
+    """Yields the rank that this process is, and ends the process with the context.
 
-    All output, that of libraries in C too, goes to logs/rank-N.log. An exception is written to logs/rank-N.error.json,
-    with the time at which it happened, and ends the process at once: a rank that waits in a destructor for its peers
-    would keep the launch alive.
+    All output, also that of libraries in C, goes to logs/rank-N.log. An exception becomes the rank's LastWords, with
+    the time at which it happened, and ends the process at once with exit code 1: a rank that waits in a destructor for
+    its peers would keep the launch alive.
+
+    Args:
+        arguments: the run's config.yaml and, when it resumes, a checkpoint directory. RANK and WORLD_SIZE come from the
+            environment, where DeepSpeed's launcher puts them.
     """
     run_dir = RunDir(Path(arguments[0]).parent)
     resume = Path(arguments[1]) if len(arguments) > 1 else None
@@ -49,7 +53,7 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
         process.remove(run_dir)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)  # all is saved; on the way out of the interpreter a library's thread may still abort the process
+        os._exit(0)  # everything is saved, and a library's thread may still abort an interpreter that shuts down
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
         traceback.print_exc()
         last_words = LastWords(
@@ -69,6 +73,7 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
 
 
 def _redirect(log: Path) -> None:
+    """Sends standard output and standard error to the log, beneath Python, and stacks of all threads on SIGUSR2."""
     stream = log.open("ab", buffering=0)
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)

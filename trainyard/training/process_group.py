@@ -1,4 +1,4 @@
-"""trainyard.training.process_group."""
+"""The process group through which the ranks talk."""
 
 import os
 from datetime import timedelta
@@ -7,7 +7,15 @@ import torch
 
 
 def start_process_group(timeout_s: float) -> None:
-    """NCCL where there are GPUs, else gloo; with a timeout of our own, which the Trainer would ignore on the CPU."""
+    """Joins the ranks by NCCL where there are GPUs, and by gloo elsewhere. Collective.
+
+    Args:
+        timeout_s: seconds after which an operation that some rank does not join fails; on the CPU, the Trainer would
+            ignore this setting.
+
+    Raises:
+        RuntimeError: the driver shows a GPU, and this build of torch cannot use it, or the other way round.
+    """
     import deepspeed
 
     # DeepSpeed would compile a shared-memory all-reduce for inference at the first launch on a CPU. Training never
@@ -23,7 +31,7 @@ def start_process_group(timeout_s: float) -> None:
         )
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # By DeepSpeed and before TrainingArguments: ZeRO-3 asks DeepSpeed for the world size while the model is built.
+    # DeepSpeed must do this, before TrainingArguments: ZeRO-3 asks it for the world size while the model is built.
     deepspeed.init_distributed(
         "nccl" if on_gpu else "gloo", auto_mpi_discovery=False, timeout=timedelta(seconds=timeout_s), verbose=False
     )

@@ -1,4 +1,4 @@
-"""trainyard.training.callbacks.progress."""
+"""Progress of a run for people and the controller, written by rank 0."""
 
 import time
 from typing import Any
@@ -11,10 +11,10 @@ from trainyard.rundir.rank import Rank
 
 
 class ProgressCallback(TrainerCallback):
-    """Rank 0: metrics.jsonl, progress.json, and the lines on the screen."""
+    """Writes metrics.jsonl and progress.json, and says the held-out loss on the screen; on rank 0 alone."""
 
-    def __init__(self, worker: Rank, metrics: MetricsFile, tokens_per_step: int):
-        self.worker, self.metrics, self.tokens_per_step = worker, metrics, tokens_per_step
+    def __init__(self, rank: Rank, metrics: MetricsFile, tokens_per_step: int):
+        self.rank, self.metrics, self.tokens_per_step = rank, metrics, tokens_per_step
         self._started = 0.0
         self._first_step = 0
 
@@ -36,17 +36,15 @@ class ProgressCallback(TrainerCallback):
             news = {"loss": logs["loss"], "tokens_per_second": logs.get("tokens_per_second")}
             self._note(state, Phase.TRAINING, now=True, **news)
         if "eval_loss" in logs:
-            self.worker.say(
-                f"step {state.global_step}: held-out loss {logs['eval_loss']:.4f}, "
-                f"perplexity {logs['eval_perplexity']:.2f}"
-            )
+            perplexity = f", perplexity {logs['eval_perplexity']:.2f}" if "eval_perplexity" in logs else ""
+            self.rank.say(f"step {state.global_step}: held-out loss {logs['eval_loss']:.4f}{perplexity}")
 
     def _note(self, state: TrainerState, phase: str, now: bool = False, **news: Any) -> None:
         done = state.global_step - self._first_step
         left = state.max_steps - state.global_step
         eta = (time.monotonic() - self._started) / done * left if done else None
         step = state.global_step
-        self.worker.note(
+        self.rank.note(
             now=now, phase=phase, step=step, max_steps=state.max_steps, tokens_seen=step * self.tokens_per_step,
             eta_s=eta, **news,
         )  # fmt: skip

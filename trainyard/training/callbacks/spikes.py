@@ -56,17 +56,17 @@ class LossWindow:
 
 
 class SpikeCallback(TrainerCallback):
-    """Looks at the loss of every good step, the mean over all ranks, and does what trainer.on_spike says.
+    """Judges the loss of every good step, a mean over all ranks, and acts as trainer.on_spike says.
 
-    log: a line on the screen, and a row in spikes.jsonl.
+    log: says so on the screen, and adds a row to spikes.jsonl.
 
-    rollback: what PaLM did by hand (Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways", 2022, section
-    5.1), which restarted about 100 steps before a spike and left out the 200 to 500 batches before and around it, since
-    spikes came from certain batches meeting a certain state of the weights. All ranks leave, the controller starts them
-    again from the newest checkpoint, and a stretch of the data is left out from then on: the samples of the steps of
-    one window, the spike's being the last, as far as the checkpoint does not have them already. A shorter stretch might
-    spare the batches that led up to the spike; a longer one would cost a run that saves seldom much data for nothing.
-    The steps between the checkpoint and the stretch are trained again, the same as before.
+    rollback: does what was done by hand for PaLM (Chowdhery et al., "PaLM: Scaling Language Modeling with Pathways",
+    2022, section 5.1). Its authors restarted about 100 steps before a spike and left out the 200 to 500 batches around
+    it, since spikes came from certain batches at a certain state of the weights. Here all ranks leave, the controller
+    starts them again from the newest checkpoint, and the run leaves out a stretch of its data from then on: the samples
+    of one window of steps, of which the step of the spike is the last, as far as the checkpoint has not learned them.
+    A shorter stretch might spare the batches that led up to the spike; a longer one would cost a run that saves seldom
+    much data for nothing. The steps between the checkpoint and the stretch are trained again, the same as before.
     """
 
     def __init__(self, rank: Rank, stop: StopCallback, bad_steps: BadSteps, window: LossWindow, *, roll_back: bool):

@@ -9,7 +9,8 @@ from trainyard.training.objectives.objective import Metrics
 class MetricSums:
     """Means over the global batch, averaged over the good steps since the last line of metrics.
 
-    An objective without metrics costs nothing: no collective operation, and no wait for the device.
+    An objective without metrics costs nothing: no collective operation, and no wait for the device. No checkpoint keeps
+    the sums: a resumed run begins the mean of its first line anew.
     """
 
     def __init__(self) -> None:
