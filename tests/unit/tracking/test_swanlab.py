@@ -15,10 +15,8 @@ from conftest import ROOT, clean_env
 
 from trainyard import __main__ as entry
 from trainyard.config.saved import load, save
-from trainyard.machine import checkout
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.metrics import read_metrics
-from trainyard.tracking import swanlab_board
 from trainyard.tracking.swanlab import DRAWN, SwanLabRun, chart_name, thinned, varied
 from unit.run_dirs import make_run
 
@@ -209,30 +207,6 @@ def test_what_is_sent_again_takes_the_place_of_what_was_there(tmp_path: Path) ->
         sync("pretrain/default", "--mode", "offline")
     assert experiments(tmp_path) == after
     assert len(list(folder.glob(f"run-*-{mine}"))) == 2
-
-
-def test_experiments_are_told_apart_by_their_colours(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / swanlab_board.DATABASE) as database:
-        database.execute("CREATE TABLE experiment (run_id TEXT, name TEXT, light TEXT)")
-        database.executemany("INSERT INTO experiment VALUES (?, ?, ?)", [("a", "a", "#cc5252"), ("b", "b", None)])
-    red, green, blue = (int(swanlab_board.free_color(tmp_path)[start : start + 2], 16) for start in (1, 3, 5))
-    assert red < min(green, blue), "of 32 hues none is this far from red once in 10^9"
-    assert swanlab_board.free_name(tmp_path, "a") == "a (2)" and swanlab_board.free_name(tmp_path, "c") == "c"
-
-
-def test_the_commit_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkout, "ROOT", tmp_path)
-    assert checkout.commit() is None
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    file = tmp_path / "file"
-    file.write_text("1")
-    for words in (["init", "-q"], ["add", "file"], ["commit", "-qm", "one"]):
-        subprocess.run([*git, *words], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    (tmp_path / "untracked").touch()
-    assert checkout.commit() == head and len(head) == 40
-    file.write_text("2")
-    assert checkout.commit() == f"{head}+changes"
 
 
 def test_metrics_are_grouped_as_people_read_them() -> None:

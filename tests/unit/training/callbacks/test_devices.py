@@ -1,10 +1,16 @@
+"""Figures of every rank's device."""
+
 import torch
 
 from trainyard.training.callbacks.devices import DeviceMonitor, of_all_ranks
 
 
-def test_what_the_driver_does_not_tell_is_left_out() -> None:
-    read = DeviceMonitor().read()
-    assert 0 < read["memory_gib"] < 1000
-    told = of_all_ranks({**read, "cpu_percent": 12.3456, "gpu_watts": float("nan")}, torch.device("cpu"))
-    assert told["cpu_percent"] == [12.346] and "memory_gib" in told and "gpu_watts" not in told
+def test_a_rank_reads_its_load_and_its_memory() -> None:
+    values = DeviceMonitor().read()
+    assert {"cpu_percent", "memory_gib"} <= values.keys()
+    assert 0.01 < values["memory_gib"] < 1000
+
+
+def test_the_ranks_are_columns_and_what_is_not_known_is_left_out(one_rank: None) -> None:
+    values = {"memory_gib": 1.23456, "gpu_watts": float("nan")}
+    assert of_all_ranks(values, torch.device("cpu")) == {"memory_gib": [1.235]}
