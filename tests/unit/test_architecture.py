@@ -199,6 +199,13 @@ def test_some_libraries_have_one_place() -> None:
     assert not wrong, "\n".join(map(str, wrong))
 
 
+def test_the_controller_s_packages_import_nothing_heavy_in_any_function() -> None:
+    own = [each for each in imports() if each.importer in WITHOUT_TORCH and each.importer != "compat"]
+    assert len(own) > 500
+    wrong = [each for each in own if each.module.partition(".")[0] in HEAVY]
+    assert not wrong, "\n".join(map(str, wrong))
+
+
 @pytest.mark.parametrize("package", [*WITHOUT_TORCH, "commands"])
 def test_the_controller_s_packages_import_nothing_heavy(package: str) -> None:
     place = ROOT / "trainyard" / package
