@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serves the SwanLab dashboard of every run under a folder of outputs:
-#   bash launch/dashboard.sh [OUTPUTS=outputs] [swanlab watch options, as --port 5092]
+# Serves the SwanLab dashboard of all runs below a folder of outputs:
+#   bash launch/dashboard.sh [OUTPUTS=outputs] [options of swanlab watch, as --port 5092]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 outputs=outputs

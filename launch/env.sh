@@ -1,9 +1,9 @@
-# Sourced by every script in launch/: finds or makes the Python environment and puts it first on PATH.
+# Every script in launch/ sources this file. It finds or makes the Python environment and puts it first on PATH:
 #
-#   1. an active environment (venv or conda) in which the project is installed is used as it is;
-#   2. otherwise .venv in the checkout, made from pyproject.toml and constraints.txt when it is missing, when one of the
-#      two has changed, or when an earlier install did not finish;
-#   3. otherwise (a container) a python3 on PATH in which the project is installed.
+#   1. an active environment (venv or conda) with the project installed, unchanged;
+#   2. otherwise the .venv of the checkout. It is made from pyproject.toml and constraints.txt if it is missing, if one
+#      of these files has changed, or if an earlier install did not finish;
+#   3. without a .venv, as in a container, a python3 on PATH that has the project installed.
 #
 # TRAINYARD_EXTRAS=dev adds the tools that the tests need. Set PYTHON to choose the interpreter that makes .venv.
 
@@ -17,8 +17,8 @@ _trainyard_installed() {
     (cd / && "$1" -c 'import importlib.metadata as m; m.version("trainyard"); m.version("deepspeed")') 2>/dev/null
 }
 
-# The stamp of a finished install is a copy of what it was made from, so a comparison costs no hashing and no Python.
-# The place is part of it: the scripts in .venv/bin name their interpreter by its full path.
+# The stamp of a finished install is a copy of its inputs, so the comparison needs no hashing and no Python. The path of
+# the checkout is one of them: the scripts in .venv/bin name their interpreter by its full path.
 _trainyard_recipe() { printf 'place %s\nextras %s\n' "$TRAINYARD_ROOT" "$1"; cat "$TRAINYARD_ROOT/pyproject.toml" "$TRAINYARD_ROOT/constraints.txt"; }
 
 _trainyard_current() {
@@ -41,7 +41,7 @@ _trainyard_python() {
     return 1
 }
 
-_trainyard_pip() { # quiet; on failure the last lines of what pip said
+_trainyard_pip() { # quiet; after a failure it shows the last lines of pip's output
     local log=$TRAINYARD_ROOT/.venv/install.log
     "$TRAINYARD_ROOT/.venv/bin/python" -m pip --disable-pip-version-check "$@" >"$log" 2>&1 && return 0
     _trainyard_say "pip failed; the last lines of .venv/install.log:"
@@ -51,7 +51,7 @@ _trainyard_pip() { # quiet; on failure the last lines of what pip said
 
 _trainyard_install() (
     extras=$1 venv=$TRAINYARD_ROOT/.venv
-    # Two first starts at once: the second waits for the first and finds its work done.
+    # Of two first starts at the same time, the second waits and finds the work done.
     if command -v flock >/dev/null; then
         exec 9>"$TRAINYARD_ROOT/.venv.lock"
         flock -n 9 || { _trainyard_say "another start is installing; waiting for it"; flock 9; }
@@ -66,7 +66,7 @@ _trainyard_install() (
         _trainyard_say "updating .venv: pyproject.toml, constraints.txt or the wanted extras have changed"
         rm "$venv/installed"
     else
-        # No stamp: an install was cut off. A half-copied package cannot be told from a whole one, so start clean.
+        # Without a stamp an install was cut off. Half-copied packages look like whole ones, so everything starts clean.
         [ -d "$venv" ] && _trainyard_say "the last install did not finish; starting it again"
         _trainyard_say "making .venv with $("$python" --version) (once; takes a few minutes)"
         "$python" -m venv --clear "$venv" || {
@@ -79,7 +79,7 @@ _trainyard_install() (
     _trainyard_pip install -c constraints.txt setuptools torch || return 1
     _trainyard_say "installing transformers, deepspeed, datasets, swanlab and the rest"
     _trainyard_pip install -c constraints.txt -e ".${extras:+[$extras]}" || return 1
-    # The stamp comes last, and in one move, so that a cut-off install is never taken for a finished one.
+    # The stamp is written last, and in one move: an install that was cut off never has one.
     _trainyard_recipe "$extras" >"$venv/installed.new" && mv "$venv/installed.new" "$venv/installed" || return 1
     _trainyard_say "ready after $((SECONDS - started)) s"
 )

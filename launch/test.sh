@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests: bash launch/test.sh [pytest arguments]   Without arguments all that CI runs, several files at a time.
+# Runs the tests: bash launch/test.sh [pytest arguments]   Without arguments it runs CI's tests, several files at a time.
 set -euo pipefail
 export TRAINYARD_EXTRAS=dev
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"

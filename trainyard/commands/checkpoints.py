@@ -1,4 +1,4 @@
-"""Looks after the checkpoints of a run: what there is, whether it can be trusted, and what may go."""
+"""Lists the checkpoints of a run, verifies every byte of them, or deletes the bad and the old ones."""
 
 import argparse
 import json
@@ -23,10 +23,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 1 when `verify` finds a checkpoint that cannot be used.
+    """Returns exit code 1 when `verify` finds a checkpoint that cannot be used.
 
     Raises:
-        DataError: there is no run, or it is alive while its checkpoints are to be deleted.
+        DataError: the directory is no run, or the run is alive and `prune` would delete its checkpoints.
     """
     run_dir = RunDir(Path(arguments.directory).expanduser())
     if not run_dir.config.is_file():

@@ -29,8 +29,8 @@ from trainyard.data.preparation.request import DataRequest, Prepared, Share, dat
 from trainyard.errors import ConfigError, DataError
 from trainyard.machine.devices import CPU
 
-OF_DATA = ("data", "tokenizer", "model")
-"""Sections of settings that a preparation depends on."""
+OF_DATA = ("data", "tokenizer", "model.path")
+"""Settings that a preparation depends on, by the start of their names."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +99,7 @@ def checked_config(arguments: argparse.Namespace) -> Config:
     if problems:
         raise ConfigError(problems)
     if handed_over is None:
-        for line in lines([each for each in filled_in if each.key.partition(".")[0] in OF_DATA]):
+        for line in lines([each for each in filled_in if each.key.startswith(OF_DATA)]):
             print(line, file=sys.stderr)
     return config
 

@@ -1,4 +1,4 @@
-"""Reads the runs under a folder of outputs: what there is, how they differ, which is best, how they go on."""
+"""Reads the runs below a folder of outputs: lists, shows, compares, ranks and follows them. Writes to none of them."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xxhash
 
+from trainyard.config.local import default_outputs
 from trainyard.errors import DataError
 from trainyard.runs import choice, numbers, settings, tables
 from trainyard.runs.history import Run, find
@@ -21,8 +22,9 @@ LONGEST_NAME = 100
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     every = argparse.ArgumentParser(add_help=False)
-    every.add_argument("--outputs", default="outputs", help="the folder of all runs, paths.outputs (default: outputs)")
-    every.add_argument("--stage", help="pretrain or sft alone")
+    folder = default_outputs()
+    every.add_argument("--outputs", default=folder, help=f"the folder of all runs, paths.outputs (default: {folder})")
+    every.add_argument("--stage", help="the runs of one stage only, as sft")
     measured = argparse.ArgumentParser(add_help=False)
     measured.add_argument("--metric", help="any number of metrics.jsonl (default: eval_loss, or else loss)")
     measured.add_argument("--maximize", action="store_true", help="more of the metric is better")
@@ -38,23 +40,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     action("list", "all runs, the newest first", measured, machine, swept)
     one = action("show", "settings, figures and checkpoints of a run", machine)
     one.add_argument("names", nargs="+", metavar="RUN", help="its name, as default or sft/default, or its directory")
-    several = action("compare", "what runs differ in and what came of it, with charts", measured, swept)
-    several.add_argument("names", nargs="*", metavar="RUN", help="two names or more, unless there is --sweep")
+    several = action("compare", "the settings in which runs differ, and their results, with charts", measured, swept)
+    several.add_argument("names", nargs="*", metavar="RUN", help="two names or more, or none with --sweep")
     several.add_argument("--out", help="folder for the charts and the page (default: <outputs>/compare/<names>)")
     action("best", "the best run of each stage, and the command to train like it", measured, machine, swept)
-    live = action("watch", "all runs while they go on, in the terminal")
+    live = action("watch", "all runs, live in the terminal")
     live.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between two looks (default 1)")
     live.add_argument("--once", action="store_true", help="one look, as lines of text")
-    late = action("sync", "send to SwanLab what a run has measured while the tracker was down")
+    late = action("sync", "send to SwanLab what it missed of a run while the tracker was down")
     late.add_argument("names", nargs="+", metavar="RUN", help="as for show")
     late.add_argument("--mode", choices=MODES, help="where to (default: the run's tracking.mode)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 2 where what is asked for is not there.
-
+    """
     Raises:
-        DataError: with what there is.
+        DataError: a run, a sweep or a metric does not exist; the message lists those that do.
     """
     outputs = Path(arguments.outputs).expanduser()
     actions = {"list": _list, "show": _show, "compare": _compare, "best": _best, "watch": _watch, "sync": _sync}
@@ -116,7 +117,7 @@ def _compare(arguments: argparse.Namespace, outputs: Path) -> int:
 
 
 def _compared(arguments: argparse.Namespace, outputs: Path) -> list[Run]:
-    """The runs that are to be compared, in the order that they were named in, or in that of their names.
+    """The runs to compare: in the order of the command line, or of their names for a sweep.
 
     Raises:
         DataError: fewer than two, or both names and a sweep.

@@ -19,6 +19,7 @@ import yaml
 
 from trainyard import SHIPPED
 from trainyard.config.overrides import spelled
+from trainyard.config.schema import PathsConfig
 from trainyard.files import first_line
 
 LOCAL_SECTIONS = ("paths", "launch", "tracking")
@@ -32,10 +33,15 @@ class LocalSettings:
     """What the file of this machine says."""
 
     file: str
-    overrides: list[str] = field(default_factory=list)
-    """Its settings as overrides, `launch.grace_period_s=50`, in the order of the file."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Its settings by their names, `launch.grace_period_s`, in the order of the file."""
     problems: list[str] = field(default_factory=list)
     """One message for everything that does not belong there."""
+
+    @property
+    def overrides(self) -> list[str]:
+        """The settings as a command line would have them, `launch.grace_period_s=50`."""
+        return [f"{key}={spelled(value)}" for key, value in self.values.items()]
 
 
 def read() -> LocalSettings:
@@ -63,8 +69,13 @@ def read() -> LocalSettings:
             fix = f"choose an option of the group by {key}={value} on the command line" if value else "remove the line"
             found.problems.append(f"{shown}: {key} must hold settings, as {key}: {{name: value}}; {fix}")
         else:
-            found.overrides.append(f"{key}={spelled(value)}")
+            found.values[key] = value
     return found
+
+
+def default_outputs() -> str:
+    """The value of paths.outputs for a command that gives none: this machine's, or else that of the schema."""
+    return str(read().values.get("paths.outputs") or PathsConfig().outputs)
 
 
 def _flat(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

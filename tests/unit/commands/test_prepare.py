@@ -1,0 +1,72 @@
+"""trainyard prepare and preview: from the command line to the last line of standard output."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trainyard.commands.prepare import parse_share
+from trainyard.commands.verbs import main
+from trainyard.data.preparation.processes import OVERRIDES
+from trainyard.data.preparation.request import Share
+from trainyard.errors import DataError
+
+Printed = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def words(tmp_path: Path, corpus_file: Path) -> list[str]:
+    sources = f"data.sources=[{{path: '{corpus_file}', format: jsonl}}]"
+    return [
+        "pretrain",
+        sources,
+        f"paths.outputs={tmp_path / 'outputs'}",
+        "data.block_size=64",
+        "tokenizer.vocab_size=400",
+    ]
+
+
+@pytest.mark.parametrize(("text", "share"), [(None, None), ("2/4", Share(2, 4)), ("0/4", Share(0, 4))])
+def test_a_share(text: str | None, share: Share | None) -> None:
+    assert parse_share(text) == share
+
+
+@pytest.mark.parametrize("text", ["4", "5/4", "1/0", "-1/4", "a/b", "/"])
+def test_what_is_no_share(text: str) -> None:
+    with pytest.raises(DataError, match="must be I/N"):
+        parse_share(text)
+
+
+def test_it_prepares_says_what_was_filled_in_and_previews(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words])
+    assert main() == 0
+    printed = capsys.readouterr()
+    summary = json.loads(printed.out.splitlines()[-1])
+    assert summary["documents"] == 40 and Path(summary["prepared"]).is_dir()
+    assert [line for line in printed.err.splitlines() if line.startswith("filled in: ")] == [
+        "filled in: tokenizer.path=new  (a BPE of 400 tokens, trained on the data)"
+    ]
+    again = ["trainyard", "prepare", *words]
+    monkeypatch.setenv(OVERRIDES, "[]")  # as a run's controller calls it, which has said so already
+    monkeypatch.setattr("sys.argv", again)
+    assert main() == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out.splitlines()[-1])["prepared"] == summary["prepared"]
+    assert "filled in" not in printed.err
+
+    monkeypatch.setattr("sys.argv", ["trainyard", "preview", *words, "--json", "--count", "3", "data.max_sequences=1"])
+    assert main() == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["sequence"] for row in rows] == [0, 0, 0]
+    assert all(len(row["input_ids"]) == 64 for row in rows)
+
+
+def test_every_mistake_at_once(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words, "data.packing=tight", "data.max_sequences=0"])
+    assert main() == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: data.max_sequences=0: must be at least 1",
+        "error: data.packing=tight: must be one of concat, best_fit, padded",
+    ]
