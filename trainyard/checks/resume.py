@@ -15,6 +15,7 @@ from trainyard.config.saved import flat, load
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
 from trainyard.rundir.directory import RunDir
+from trainyard.rundir.status import State, Status
 
 EXACT = (
     "run.seed",
@@ -71,7 +72,7 @@ def _or_else(name: str) -> str:
 
 def is_finished(config: Config, run: RunDir) -> bool:
     """Has this run finished under the same schedule? With another length it goes on."""
-    if config.run.resume != "auto" or run.read_status().get("state") != "finished" or not run.model.is_dir():
+    if config.run.resume != "auto" or Status.read(run).state != State.FINISHED or not run.model.is_dir():
         return False
     before = load(run.config).trainer
     return (before.max_steps, before.num_train_epochs) == (config.trainer.max_steps, config.trainer.num_train_epochs)

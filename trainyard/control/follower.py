@@ -17,6 +17,7 @@ from trainyard.machine.devices import Devices
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.messages import Lead
+from trainyard.rundir.status import Status
 
 WAIT_S = 600.0
 """Seconds that the first node may take to begin."""
@@ -43,8 +44,8 @@ class Follower:
                 seen = lead.attempt
                 self._follow(lead)
             time.sleep(POLL_S)
-        code = self.run_dir.read_status().get("exit_code")
-        return int(code) if code is not None else self._fail("it has died; start all nodes again")
+        code = Status.read(self.run_dir).exit_code
+        return code if code is not None else self._fail("it has died; start all nodes again")
 
     def _find_leader(self) -> str | None:
         """The owner of the run's lock; None when nobody takes it in WAIT_S, or a stop was asked for."""

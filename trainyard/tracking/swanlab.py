@@ -11,6 +11,7 @@ from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
 from trainyard.files import read_json, write_json
 from trainyard.rundir.directory import RunDir
+from trainyard.rundir.status import Status
 from trainyard.tracking import swanlab_board
 from trainyard.tracking.tracker import Rows
 
@@ -161,8 +162,8 @@ class SwanLabRun:
 
     def _shown(self) -> dict[str, Any]:
         """The whole config without secrets, the command, the commit and the DeepSpeed JSON."""
-        status = self.run_dir.read_status()
-        started = {"command": status.get("command"), "git_commit": status.get("commit")}
+        status = Status.read(self.run_dir)
+        started = {"command": status.command, "git_commit": status.commit}
         return {**redact(asdict(self.config)), "started": started, "deepspeed_json": read_json(self.run_dir.deepspeed)}
 
     def _show_example(self) -> None:
