@@ -39,6 +39,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGKILL)
 
 
 def command(outputs: Path, name: str, steps: int, deepspeed: str) -> list[str]:
+    """The command line of a run of a tiny model."""
     settings = [f"trainer.max_steps={steps}", "trainer.logging_steps=1", "trainer.save_steps=25", "tracking=none"]
     size = ["model.hidden_size=64", "model.num_hidden_layers=2", "model.num_attention_heads=2"]
     rest = ["model.intermediate_size=128", "data.block_size=64", "trainer.eval_steps=50", f"deepspeed={deepspeed}"]

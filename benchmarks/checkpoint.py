@@ -63,6 +63,7 @@ if args.process_index == 0:
 
 
 def shape(width: int, layers: int) -> dict[str, int]:
+    """The settings of a model, by its width and layers."""
     heads = width // 64
     return {
         "hidden_size": width,
@@ -74,6 +75,7 @@ def shape(width: int, layers: int) -> dict[str, int]:
 
 
 def threads(ranks: int) -> str:
+    """Threads of each rank."""
     return str(max(1, (os.cpu_count() or 1) // ranks))
 
 
@@ -108,6 +110,7 @@ def ours(folder: Path, model: dict[str, int], ranks: int, *, in_background: bool
 
 
 def compare(folder: Path, model: dict[str, int], ranks: int, rounds: int) -> dict[str, Any]:
+    """The figures of the three ways for one model."""
     taken: dict[str, list[Row]] = {"plain": [], "at once": [], "in the background": []}
     for _ in range(rounds):
         taken["plain"].append(plain(folder, model, ranks))

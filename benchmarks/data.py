@@ -49,6 +49,7 @@ Part = tuple[list[Row], dict[str, float]]  # the lines of its table, and its fig
 
 
 def texts(corpus: str | Path) -> Iterator[str]:
+    """The texts of a JSONL file."""
     with Path(corpus).open(encoding="utf-8") as stream:
         yield from (json.loads(line)["text"] for line in stream)
 
@@ -62,6 +63,7 @@ def group_texts(examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def by_datasets(corpus: str, tokenizer: str, packer: str) -> Row:
+    """Two calls of datasets.map, as run_clm makes them; the second is TRL's packing if the packer says so."""
     import datasets
     from transformers import AutoTokenizer
 
@@ -82,12 +84,14 @@ def by_datasets(corpus: str, tokenizer: str, packer: str) -> Row:
 
 
 def seconds_of(call: Callable[[], Any]) -> float:
+    """Seconds of a call."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started
 
 
 def encode_batch(corpus: str, tokenizer: str) -> Row:
+    """encode_batch_fast of tokenizers, on texts in memory."""
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     from tokenizers import Tokenizer
 
@@ -97,6 +101,7 @@ def encode_batch(corpus: str, tokenizer: str) -> Row:
 
 
 def read(prepared: str, folder: str) -> Part:
+    """The part `read`."""
     import datasets
 
     from trainyard.data.batches.dataset import TokenDataset
@@ -119,6 +124,7 @@ def read(prepared: str, folder: str) -> Part:
 
 
 def pack(prepared: str, folder: str) -> Part:
+    """The part `pack`."""
     drawn = np.random.default_rng(0).choice(TokenStore(Path(prepared)).lengths, 1_000_000).astype(np.int64)
     starts = np.cumsum(drawn) - drawn
     seconds = min(seconds_of(lambda: best_fit(starts, drawn, LONG_BLOCK)) for _ in range(3))
@@ -139,6 +145,7 @@ def pack(prepared: str, folder: str) -> Part:
 
 
 def resume(prepared: str, folder: str) -> Part:
+    """The part `resume`."""
     from trainyard.data.batches.collator import Collator
     from trainyard.data.batches.dataset import TokenDataset
     from trainyard.data.batches.loader import BatchLayout, train_loader
@@ -169,6 +176,7 @@ WAYS = {way.__name__: way for way in (by_datasets, encode_batch, read, pack, res
 
 
 def ours(options: argparse.Namespace, corpus: Path) -> Row:
+    """The part `prepare`, by trainyard."""
     outputs = tempfile.mkdtemp(dir=options.folder)
     settings = [f"paths.outputs={outputs}", f"data.sources=[{{path: {corpus}, format: jsonl}}]"]
     settings.append(f"tokenizer.path={options.tokenizer}" if options.tokenizer else "tokenizer.vocab_size=6400")

@@ -38,6 +38,7 @@ def timed(command: list[str], **env: str) -> float:
 
 
 def show(title: str, rows: list[Row]) -> None:
+    """Prints a table under a title."""
     cells = ([format(x, ",.4g" if isinstance(x, float) else "") for x in row.values()] for row in rows)
     lines = [list(rows[0]), *cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

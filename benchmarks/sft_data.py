@@ -138,6 +138,7 @@ def by_trl(corpus: str, tokenizer: str, processes: str, folder: str) -> list[str
 
 
 def ours(options: argparse.Namespace) -> Row:
+    """Prepares the file with trainyard; the last line that it prints."""
     outputs = tempfile.mkdtemp(dir=options.folder)
     settings = [f"paths.outputs={outputs}", f"data.sources=[{{path: {options.corpus}, format: messages}}]"]
     settings += [f"tokenizer.path={options.tokenizer}"] if options.tokenizer else ["tokenizer.vocab_size=6400"]
@@ -147,7 +148,7 @@ def ours(options: argparse.Namespace) -> Row:
 
 
 def theirs(options: argparse.Namespace, processes: int) -> Row:
-    """Runs a way in a process with an empty cache."""
+    """Prepares the file with TRL, in a process with an empty cache; the last line that it prints."""
     cache = tempfile.mkdtemp(dir=options.folder)
     env = {"HF_DATASETS_CACHE": cache} | ({"PYTHONPATH": str(options.trl_path)} if options.trl_path else {})
     arguments = [str(options.corpus), str(options.tokenizer), str(processes), f"{cache}/trainer"]
@@ -167,6 +168,7 @@ class Documents:
 
     @property
     def starts(self) -> Any:
+        """The first token of each conversation."""
         return np.cumsum(self.lengths) - self.lengths
 
     def digest(self, most: int) -> int:
@@ -179,6 +181,7 @@ class Documents:
 
 
 def of_store(store: TokenStore) -> Documents:
+    """The conversations of trainyard's store."""
     learned = store.read(0, store.num_tokens, "loss_mask").astype(bool)
     return Documents(store.read(0, store.num_tokens), learned, np.asarray(store.lengths, dtype=np.int64))
 

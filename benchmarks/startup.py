@@ -67,6 +67,7 @@ def until(arguments: list[str], is_done: Callable[[], bool], env: dict[str, str]
 
 
 def bare(folder: Path, number: int, ranks: int) -> float:
+    """Seconds to the first step of the bare script."""
     script, done = folder / "bare.py", folder / f"bare-{number}"
     script.write_text(BARE)
     env = dict(os.environ, OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // ranks)))
@@ -76,6 +77,7 @@ def bare(folder: Path, number: int, ranks: int) -> float:
 
 
 def ours(folder: Path, number: int, ranks: int) -> float:
+    """Seconds to the first step of trainyard."""
     run = folder / "out" / "pretrain" / f"run-{number}"
     metrics = run / "metrics.jsonl"
 

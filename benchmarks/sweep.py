@@ -30,6 +30,7 @@ def run(outputs: Path, *overrides: str) -> float:
 
 
 def sweep(outputs: Path, name: str, devices: int) -> float:
+    """Seconds of a sweep of POINTS points."""
     seeds = "run.seed=" + ",".join(str(seed) for seed in range(POINTS))
     return run(outputs, "-m", seeds, f"sweep.name={name}", f"launch.num_devices={devices}", "launch.devices_per_job=1")
 

@@ -243,6 +243,7 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Notes the case and the fault of each test for the table at the end."""
     for item in items:
         for marker in item.iter_markers("faults"):
             item.user_properties.append(("fault", (marker.kwargs["case"], marker.kwargs["fault"])))

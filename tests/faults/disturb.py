@@ -209,7 +209,3 @@ def assert_same_run(one: Finished, other: Finished) -> None:
         [row["step"] for row in run.metrics if "loss" in row] for run in (one, other)
     ]  # a stop adds a line with its save
     assert steps[0] == steps[1]
-
-
-def status(run: Path) -> dict[str, object]:
-    return dict(json.loads((run / "status.json").read_text()))

@@ -37,6 +37,7 @@ def assert_same_but_for(done: Finished, reference: Finished, *bad: int) -> None:
 
 
 def assert_finite(checkpoint: Path) -> None:
+    """Asserts that a checkpoint is whole, and that its weights are finite."""
     assert verify(checkpoint) is None
     weights = load_file(checkpoint / "model.safetensors")
     assert len(weights) > 10 and all(tensor.isfinite().all() for tensor in weights.values())

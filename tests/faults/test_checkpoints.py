@@ -51,6 +51,7 @@ class Payload:
 
 
 def flip_a_bit(checkpoint: Path) -> None:
+    """Flips one bit in the optimizer states of rank 1."""
     file = checkpoint / "global_step15" / "zero_pp_rank_1_mp_rank_00_optim_states.pt"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -58,16 +59,19 @@ def flip_a_bit(checkpoint: Path) -> None:
 
 
 def truncate(checkpoint: Path) -> None:
+    """Cuts off the last 100 bytes of the weights."""
     file = checkpoint / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
 
 
 def empty(checkpoint: Path) -> None:
+    """Leaves an empty directory."""
     shutil.rmtree(checkpoint)
     checkpoint.mkdir()
 
 
 def remove(pattern: str) -> Callable[[Path], None]:
+    """Deletes the first file that matches a pattern."""
     return lambda checkpoint: next(checkpoint.glob(pattern)).unlink()
 
 

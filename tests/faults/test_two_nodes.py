@@ -54,6 +54,7 @@ class Yard:
         return found[0] if found else None
 
     def left(self, part: str = "") -> list[str]:
+        """The command lines on both nodes that contain a text."""
         return [line for node in self.nodes for line in node.left() if part in line]
 
     def nothing_left(self, part: str = "") -> None:
@@ -72,6 +73,7 @@ def yard(nodes: tuple[Node, Node], outputs: Path, corpus: Path, tmp_path: Path) 
 
 
 def command_line(process: psutil.Process) -> str:
+    """The command line; empty when the process has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:

@@ -74,6 +74,7 @@ def states(run: Path, folder: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_states(one: Finished, other: Finished, folder: Path) -> None:
+    """Asserts equal weights and moments, up to rounding."""
     first, second = states(one.run, folder), states(other.run, folder)
     assert first.keys() == second.keys() and len(first) == 60  # 20 parameters, each with two moments
     for name, tensor in first.items():

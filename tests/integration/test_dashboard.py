@@ -92,6 +92,7 @@ def dashboard(zero2_run: Finished, lora_run: Finished) -> Iterator[str]:
 
 
 def ask(address: str) -> Any:
+    """The answer of SwanLab's API, as JSON."""
     with urllib.request.urlopen(address, timeout=30) as reply:
         return json.load(reply)["data"]
 

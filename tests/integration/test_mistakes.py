@@ -59,7 +59,7 @@ def test_bad_data_is_named_and_the_run_does_not_start(pretrain: Pretrain, tmp_pa
 
 
 @pytest.mark.parametrize("option", ["--help", "--cfg"])
-def test_hydras_own_options(outputs: Path, corpus: Path, option: str) -> None:
+def test_hydras_own_options_answer_and_start_nothing(outputs: Path, corpus: Path, option: str) -> None:
     arguments = [*command(outputs, "x", corpus), option, *(["job"] if option == "--cfg" else [])]
     done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,7 @@ RECIPES = [c for c in TABLE if c not in EXPERIMENTS + OPTIONS and c.split()[-1] 
 
 
 def run(command: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command of the page in a folder, with further overrides."""
     words = [str(ROOT / word) if word.startswith("launch/") else word for word in shlex.split(command)]
     return subprocess.run([*words, *more], cwd=folder, env=clean_env(), capture_output=True, text=True)
 
@@ -49,14 +50,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_table_was_read() -> None:
+def test_the_page_has_all_recipes() -> None:
     assert len(EXPERIMENTS) == len(list((ROOT / "conf" / "experiment").glob("*.yaml")))
     assert len(OPTIONS) == 2
     assert len(RECIPES) >= 11
 
 
 @pytest.mark.parametrize("command", RECIPES)
-def test_recipe(command: str, folder: Path) -> None:
+def test_a_recipe_trains_as_it_stands(command: str, folder: Path) -> None:
     ranks = [] if "global_batch" in command else ["launch.num_devices=1"]
     tracking = ["run.name=untracked"] if "tracking" in command else ["tracking=none"]
     done = run(command, folder, *SHORT.split(), *ranks, *tracking)

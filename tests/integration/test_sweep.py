@@ -30,11 +30,13 @@ if "prepare" in sys.orig_argv:
 
 
 def sweep(outputs: Path, corpus: Path, *overrides: str) -> list[str]:
+    """The command line of a sweep of the tiny model."""
     bash, script, *settings = command(outputs, "none", corpus, "tracking=none", *overrides)
     return [bash, script, "-m", *(item for item in settings if not item.startswith("run.name="))]
 
 
 def rows(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of results.csv, by point; empty before the file exists."""
     if not (folder / "results.csv").exists():
         return {}
     with (folder / "results.csv").open(newline="") as stream:

@@ -61,6 +61,7 @@ class Run:
 
     @cached_property
     def directory(self) -> RunDir:
+        """The paths and the lock of the run directory."""
         return RunDir(self.path)
 
     @cached_property

@@ -58,6 +58,7 @@ def follow(module: ModuleType) -> None:
 
 
 def is_rank(rank: int) -> bool:
+    """Is this process a rank of the run, and this one?"""
     return os.environ.get("RANK") == str(rank)
 
 

@@ -38,19 +38,23 @@ def before(kind: str, rank: int, step: int) -> Patch:
 
 
 def hang() -> None:
+    """Sleeps for ever."""
     while True:
         time.sleep(1000)
 
 
 def fail() -> None:
+    """Raises."""
     raise RuntimeError("injected")
 
 
 def terminate() -> None:
+    """SIGTERM to this process."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def kill() -> None:
+    """SIGKILL to this process."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

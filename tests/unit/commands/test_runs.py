@@ -43,7 +43,7 @@ def outputs(tmp_path: Path) -> Path:
 Printed = pytest.CaptureFixture[str]
 
 
-def test_list_as_a_table(call: Call, outputs: Path, capsys: Printed) -> None:
+def test_list_prints_a_table_newest_first(call: Call, outputs: Path, capsys: Printed) -> None:
     make_run(outputs, "first[a]", final=2.5, day=1)
     make_run(outputs, "second", state="running", steps=50, held_out=False, day=2)
     assert call("list") == 0
@@ -54,7 +54,7 @@ def test_list_as_a_table(call: Call, outputs: Path, capsys: Printed) -> None:
     assert oldest[4:8] == ["2.6070", "2.6070", "205k", "0.50"]
 
 
-def test_list_for_machines(call: Call, outputs: Path, capsys: Printed) -> None:
+def test_list_prints_json_for_machines(call: Call, outputs: Path, capsys: Printed) -> None:
     make_run(outputs, "a", day=1)
     make_run(outputs, "b", day=2, final=math.nan)
     assert call("list", "--json", "--metric", "loss") == 0
@@ -73,7 +73,7 @@ def test_without_runs_it_says_how_to_start_one(call: Call, outputs: Path, capsys
     assert capsys.readouterr().err.count("bash launch/pretrain.sh") == 3
 
 
-def test_show(call: Call, outputs: Path, capsys: Printed) -> None:
+def test_show_tells_state_settings_and_metrics(call: Call, outputs: Path, capsys: Printed) -> None:
     directory = make_run(outputs, "mine", ["trainer.learning_rate=1e-4"], restarts=2, resumed_from=[20, 40])
     (directory.checkpoints / "checkpoint-100").mkdir(parents=True)
     assert call("show", "mine") == 0
@@ -109,7 +109,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(call: Call, outputs: Path,
     assert call("list", "stray") == 2
 
 
-def test_best_and_its_command(call: Call, outputs: Path, capsys: Printed) -> None:
+def test_best_prints_the_command_that_trains_like_it(call: Call, outputs: Path, capsys: Printed) -> None:
     make_sweep(outputs)
     make_run(outputs, "tuned", stage="sft", final=1.0)
     assert call("best", "--sweep", "rates") == 0

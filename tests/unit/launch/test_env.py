@@ -53,7 +53,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_made_once_then_found(checkout: Checkout) -> None:
+def test_an_environment_is_made_once_and_then_found(checkout: Checkout) -> None:
     code, calls, python = checkout.source()
     assert (code, calls) == (0, ["venv", "pip torch", "pip ."])
     assert python == str(checkout.root / ".venv" / "bin" / "python")

@@ -55,7 +55,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_called_dead(
     assert history.true_status(run).state == "finished"
 
 
-def test_metrics_last_and_best(tmp_path: Path) -> None:
+def test_last_and_best_pass_over_torn_lines_and_nan(tmp_path: Path) -> None:
     directory = make_run(tmp_path, final=2.0)
     with directory.metrics.open("a") as stream:
         stream.write('{"step": 110, "loss": NaN, "tokens_seen": 5}\n[1]\n{"no": "step"}\n{"step": 120, "lo')

@@ -84,7 +84,7 @@ def test_watching_ends_with_ctrl_c_and_shows_what_is_new(
         assert "\x1b" not in text and text.count("pretrain/a") == 1  # a run without news is not repeated
 
 
-def test_once_prints_lines(tmp_path: Path) -> None:
+def test_one_look_prints_a_line_per_run(tmp_path: Path) -> None:
     make_run(tmp_path, "a", final=math.nan)
     out = io.StringIO()
     assert watch.watch(Watcher(tmp_path), Console(file=out, width=30), interval_s=1.0, once=True) == 0
