@@ -7,7 +7,8 @@ from pathlib import Path
 from trainyard import ROOT
 from trainyard.checks.filled_in import FilledIn, default_choices
 from trainyard.config.overrides import default_name
-from trainyard.config.schema import Config, LaunchConfig, ModelConfig
+from trainyard.config.schema import Config, ModelConfig
+from trainyard.config.schema_launch import LaunchConfig
 from trainyard.config.stages import STAGES
 from trainyard.machine.devices import Devices
 

@@ -9,11 +9,22 @@ from typing import Any
 
 from trainyard.config.schema_launch import SweepConfig
 from trainyard.files import locked, read_json, write_json, write_text
+from trainyard.rundir.status import State
 from trainyard.runs.choice import ranked
 from trainyard.runs.history import Run
 from trainyard.sweeps.grid import Point
 
-ENDED = ("finished", "failed", "pruned")
+
+class PointState(State):
+    """The state of a point: that of its run, or one that only the sweep knows."""
+
+    PENDING = "pending"
+    """Not started yet."""
+    PRUNED = "pruned"
+    """Given up by the search."""
+
+
+ENDED = (PointState.FINISHED, PointState.FAILED, PointState.PRUNED)
 """States of points that the same command does not start again."""
 
 
@@ -26,7 +37,7 @@ class Row:
     settings: dict[str, str]
     """Its value of each swept setting; in the files a column each."""
     state: str
-    """pending, running, dead, preempted, finished, failed or pruned."""
+    """One of PointState, or dead: it runs no more, and left no word."""
     metric: float | None = None
     """The sweep's metric at the end of the run, or as far as it is."""
     best: float | None = None
@@ -93,8 +104,11 @@ class Results:
         if point.name in self.known:
             return self.known[point.name]
         before = self._before.get(point.name)
-        state = self.run(point).status.state or "pending"
-        only_sweep_knows = (state, before) in (("preempted", "pruned"), ("pending", "failed"))
+        state = self.run(point).status.state or PointState.PENDING
+        only_sweep_knows = (state, before) in (
+            (PointState.PREEMPTED, PointState.PRUNED),
+            (PointState.PENDING, PointState.FAILED),
+        )
         return str(before) if only_sweep_knows else state
 
     def curve(self, point: Point) -> dict[int, float]:
@@ -146,7 +160,7 @@ class Results:
 
     def best(self, points: Sequence[Point]) -> tuple[Point, float] | None:
         """The finished point with the best metric at its end, and that value; None if no finished point has one."""
-        finished = {self.folder / point.name: point for point in points if self.state(point) == "finished"}
+        finished = {self.folder / point.name: point for point in points if self.state(point) == PointState.FINISHED}
         ranking = ranked([self.run(point) for point in finished.values()], self.metric, self.maximize)
         return (finished[ranking[0][0].path], ranking[0][1]) if ranking else None
 

@@ -13,7 +13,7 @@ from trainyard.config.overrides import key_of
 from trainyard.errors import ConfigError
 from trainyard.sweeps import grid
 from trainyard.sweeps.grid import Point, SweepRequest
-from trainyard.sweeps.results import Row
+from trainyard.sweeps.results import PointState, Row
 
 PATIENCE = 4
 """Points that are chosen at random first, and that must be finished before a point can fall behind."""
@@ -128,8 +128,12 @@ class Search:
         self.points.append(point)
         value = _finite(row.metric)
         finished = TrialState.FAIL if value is None else TrialState.COMPLETE
-        states = {"finished": finished, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-        state = None if row.state == "failed" and retry else states.get(row.state)
+        states = {
+            PointState.FINISHED: finished,
+            PointState.PRUNED: TrialState.PRUNED,
+            PointState.FAILED: TrialState.FAIL,
+        }
+        state = None if row.state == PointState.FAILED and retry else states.get(row.state)
         if state is None:
             self._study.enqueue_trial(params)
             return

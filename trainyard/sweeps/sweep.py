@@ -23,7 +23,7 @@ from trainyard.rundir.directory import RunDir
 from trainyard.sweeps import pool
 from trainyard.sweeps.grid import Grid, Point, SweepRequest
 from trainyard.sweeps.pool import Pool
-from trainyard.sweeps.results import ENDED, Results
+from trainyard.sweeps.results import ENDED, PointState, Results
 
 POLL_S = 0.2
 """Seconds between two looks at the running points."""
@@ -34,7 +34,7 @@ WRITE_S = 5.0
 TASK = "SLURM_ARRAY_TASK_ID"
 """The environment variable with the number of a point, for a task of a job array runs that point alone."""
 
-STATES = {FINISHED: "finished", STOPPED: "preempted", -signal.SIGTERM: "preempted"}
+STATES = {FINISHED: PointState.FINISHED, STOPPED: PointState.PREEMPTED, -signal.SIGTERM: PointState.PREEMPTED}
 """States by exit code; any other code is a failure. SIGTERM ends a command that has no handler for it yet."""
 
 
@@ -189,8 +189,8 @@ class Sweep:
     def _is_wanted(self, point: Point) -> bool:
         """Does this command start a point, by what has come of it?"""
         state = self.results.state(point)
-        again = self.request.config.run.resume == "never" or (state == "failed" and self.settings.retry_failed)
-        return again or state not in ENDED or (state == "finished" and point.name in self._unfinished)
+        again = self.request.config.run.resume == "never" or (state == PointState.FAILED and self.settings.retry_failed)
+        return again or state not in ENDED or (state == PointState.FINISHED and point.name in self._unfinished)
 
     def _follow(self) -> None:
         """Runs until no point waits or runs. A stop is passed on to the running points, and no other is started."""
@@ -212,7 +212,7 @@ class Sweep:
         started = False
         while not self.pool.is_full and not self.stop.count and (point := self.source.next()):
             self.pool.start(point)
-            self.results.known[point.name] = "running"
+            self.results.known[point.name] = PointState.RUNNING
             started = True
         return started
 
@@ -220,25 +220,25 @@ class Sweep:
         """Stops the points that the search gives up."""
         for point, _ in self.pool.running.values():
             known = self.results.known[point.name]
-            if known == "running" and self.source.falls_behind(point, self.results.curve(point)):
-                self.results.known[point.name] = "pruned"
+            if known == PointState.RUNNING and self.source.falls_behind(point, self.results.curve(point)):
+                self.results.known[point.name] = PointState.PRUNED
                 self.pool.send(signal.SIGTERM, only=[point.name])
 
     def _note_end(self, point: Point, code: int) -> None:
         """Writes down how a point ended, tells the search, and says it."""
-        gave_up = self.results.known[point.name] == "pruned" and STATES.get(code) == "preempted"
+        gave_up = self.results.known[point.name] == PointState.PRUNED and STATES.get(code) == PointState.PREEMPTED
         if not gave_up:
-            self.results.known[point.name] = STATES.get(code, "failed")
+            self.results.known[point.name] = STATES.get(code, PointState.FAILED)
         row = self.results.row(point)
         if row.state in ENDED:
-            self.source.tell(point, row.metric if row.state == "finished" else None, gave_up=gave_up)
+            self.source.tell(point, row.metric if row.state == PointState.FINISHED else None, gave_up=gave_up)
         self.results.write(self.source.points)
         states = [self.results.state(each) for each in self.source.points]
         ended = sum(state in ENDED for state in states)
         value = f", {self.settings.metric} {row.metric:.4f}" if row.metric is not None else ""
-        reason = f": {self._last_line(point)}" if row.state == "failed" else value
+        reason = f": {self._last_line(point)}" if row.state == PointState.FAILED else value
         total = self.settings.trials if self.settings.search == "tpe" else len(states)
-        say(f"[{ended}/{total}] {point.name}: {row.state}{reason}", wrong=row.state == "failed")
+        say(f"[{ended}/{total}] {point.name}: {row.state}{reason}", wrong=row.state == PointState.FAILED)
 
     def _last_line(self, point: Point) -> str:
         lines = (self.pool.logs / f"{point.name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -247,7 +247,7 @@ class Sweep:
     def _conclude(self, points: Sequence[Point]) -> int:
         """Says what has come of the points. The exit code is 0 only if each has finished or was given up."""
         states = {point.name: self.results.state(point) for point in points}
-        failed = [name for name, state in states.items() if state == "failed"]
+        failed = [name for name, state in states.items() if state == PointState.FAILED]
         if best := self.results.best(self.source.points):
             point, value = best
             say(f"best so far: {point.name}, {self.settings.metric} {value:.4f}")

@@ -23,7 +23,7 @@ def resolved(tmp_path: Path, *overrides: str) -> Config:
 
 
 def checkpoint_of(tmp_path: Path, *overrides: str, ranks: int = 2) -> RunDir:
-    """A run directory with one whole checkpoint under the default settings, or those given."""
+    """A run directory with one complete checkpoint, written under the default settings or those given."""
     config = resolved(tmp_path, *overrides)
     run = RunDir(tmp_path / "out" / "pretrain" / "default")
     place = run.checkpoints / "checkpoint-5"

@@ -23,7 +23,7 @@ def test_ours_are_found_by_name_and_are_well_formed() -> None:
     ("text", "message"),
     [(None, "Give the path of a DeepSpeed JSON, or one of zero1, "), ("{", "not valid JSON"), ("[]", "this is a list")],
 )
-def test_a_file_that_is_none_is_named(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_missing_file_and_one_without_an_object_are_named(tmp_path: Path, text: str | None, message: str) -> None:
     path = tmp_path / "mine.json"
     if text is not None:
         path.write_text(text)

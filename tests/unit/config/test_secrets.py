@@ -1,4 +1,4 @@
-"""What no file may hold is still the same setting in the next command."""
+"""Secrets are masked in files and messages, and a masked secret is not a changed setting."""
 
 import shlex
 from pathlib import Path

@@ -35,7 +35,7 @@ def test_unset_settings_are_left_to_the_library() -> None:
 
 
 def test_what_the_factory_sets_itself_cannot_be_set_by_a_user_too() -> None:
-    """Every keyword that trainer.training_arguments writes out is a managed name, or Python would refuse the call."""
+    """Every keyword that training/arguments.py writes out is managed: a user's value would be a second one."""
     import ast
 
     from conftest import ROOT

@@ -9,7 +9,7 @@ from trainyard.sweeps.results import Results, Row
 
 
 def leave(folder: Path, point: Point, state: str, *losses: float) -> None:
-    """What a run of a point leaves in its directory."""
+    """Writes the files that the run of a point leaves in its directory."""
     (folder / point.name).mkdir(parents=True)
     RunDir(folder / point.name).write_status({"state": state, "step": len(losses)})
     lines = [json.dumps({"step": step, "eval_loss": loss}) + "\n" for step, loss in enumerate(losses)]

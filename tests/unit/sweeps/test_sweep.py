@@ -15,7 +15,7 @@ GPUS = Devices("cuda", 8, "H100", True, tuple(range(8)))
 
 
 class Quiet:
-    """No stop signal, or one that has come."""
+    """Signals of which none has come, or `count`."""
 
     def __init__(self, count: int = 0):
         self.count, self.name = count, "SIGTERM" if count else None
@@ -27,7 +27,7 @@ def swept(tmp_path: Path, *overrides: str, stop: Quiet | None = None, devices: D
 
 
 def test_a_task_of_an_array_minds_its_own_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another's point is alive, or would be refused: that is its own task's matter."""
+    """A live or wrong point of another task does not keep this task from its own point."""
     looked_at = []
 
     def check(config: Config, *_: object) -> tuple[None, list[str]]:
