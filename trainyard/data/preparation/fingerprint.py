@@ -1,11 +1,9 @@
-"""The content address of prepared data: what decides its tokens, and nothing else.
-
-It covers the bytes of the sources, how they are read, the settings that change a token, and the tokenizer's files.
-Paths, modification times, the plan's and the trainer's settings are not in it.
+"""The content address of prepared data. It covers everything that decides the tokens, and nothing else:
+the bytes of the sources, how they are read, the settings that change a token, and the tokenizer's files. Paths,
+modification times, and the settings of the plan and the trainer are not in it.
 """
 
 import contextlib
-import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,19 +12,21 @@ import xxhash
 
 from trainyard.config.schema import DataConfig, SourceConfig
 from trainyard.config.stages import STAGES
-from trainyard.data.sources import files
-from trainyard.errors import DataError
-from trainyard.files import digest, first_line, read_json, write_json
+from trainyard.data.sources import files, hub
+from trainyard.files import digest, read_json, write_json
 
 STORE_FORMAT = 5
 """Raise it when the same inputs would give another store."""
 
 
 def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
-    """The digest of all that is read and how, without the tokenizer.
+    """The digest of the sources' bytes and of how they are read, without the tokenizer.
+
+    Args:
+        cache_file: where the digests of files are remembered; see DigestCache.
 
     Raises:
-        DataError: files that are not there or cannot be read; a hub that does not answer.
+        DataError: a file is not there or cannot be read, or the hub does not answer.
     """
     cache = DigestCache(cache_file)
     decisive = STAGES[stage].decisive
@@ -36,7 +36,7 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
         how = [source.format, source.columns, *([source.document] if source.format == "text" else [])]
         how += [source.split, source.subset] if kept == "hub" else []
         if files.is_remote(source):
-            parts.append([how, source.path, hub_revision(source)])
+            parts.append([how, source.path, hub.revision(source)])
         else:
             found = files.files(source)
             parts.append([how, [[cache.digest(file), _decisive_name(source, file)] for file in found]])
@@ -45,14 +45,17 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
 
 
 def _decisive_name(source: SourceConfig, file: Path) -> str:
-    """What of a file's name says how it is read."""
+    """The part of a file's name that says how it is read."""
     if source.format == "hub":  # its splits are found by name
         return str(file.relative_to(Path(source.path).expanduser())) if file.name != source.path else file.name
     return "".join(suffix for suffix in file.suffixes if suffix in (*files.COMPRESSED, ".json", ".parquet"))
 
 
 def store_name(stage: str, digest: str, tokenizer_files: list[Path]) -> str:
-    """The name of the store's directory. A chat template counts where the stage uses it."""
+    """The name of the store's directory: the digest of the sources with the tokenizer's files.
+
+    The tokenizer's chat template counts only for a stage that uses it.
+    """
     ignored = ["model_max_length"] if STAGES[stage].uses_chat_template else ["model_max_length", "chat_template"]
     state = xxhash.xxh3_128(digest.encode())
     for file in tokenizer_files:
@@ -69,24 +72,6 @@ def store_name(stage: str, digest: str, tokenizer_files: list[Path]) -> str:
     return state.hexdigest()
 
 
-def hub_revision(source: SourceConfig) -> str:
-    """The commit of a dataset on the hub; asked once, so that all that a process reads is of one."""
-    return _revision(source.path)
-
-
-@functools.cache
-def _revision(path: str) -> str:
-    from huggingface_hub import HfApi
-
-    try:
-        return str(HfApi().dataset_info(path).sha)
-    except Exception as error:  # the hub's and the network's errors share no base class
-        raise DataError(
-            f"{path}: neither a local path nor a dataset that the hub would name: {first_line(error)}. "
-            f"Check the id, HF_ENDPOINT and HF_TOKEN"
-        ) from error
-
-
 class DigestCache:
     """Content digests of files, remembered by path, size, times and inode, so that a corpus is hashed once."""
 
@@ -96,6 +81,7 @@ class DigestCache:
         self.changed = False
 
     def digest(self, file: Path) -> str:
+        """The digest of a file's content, from the cache if the file is the same."""
         status = file.stat()
         identity = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         key = str(file.absolute())
@@ -108,7 +94,7 @@ class DigestCache:
         return content
 
     def save(self) -> None:
-        """Only beside data that is prepared already: a lookup alone leaves no trace."""
+        """Writes the digests, if the cache's directory is there: a lookup before any preparation leaves no trace."""
         if self.changed and self.path.parent.is_dir():
-            with contextlib.suppress(OSError):  # read-only: it is hashed again next time
+            with contextlib.suppress(OSError):  # read-only: the files are hashed again next time
                 write_json(self.path, self.known)

@@ -9,7 +9,7 @@ import numpy as np
 import xxhash
 
 from trainyard.data.sources.documents import Document
-from trainyard.data.sources.files import Piece
+from trainyard.data.sources.pieces import Piece
 from trainyard.data.sources.reader import Reader, Rejected
 from trainyard.data.store import ArrowWriter, array_types, flat_cut_points
 from trainyard.data.tokenization.encoded import Tokens

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from trainyard.config.schema import DataConfig
 from trainyard.data.preparation.part_writer import PartWriter, Rejections, batches
-from trainyard.data.sources.files import Piece
+from trainyard.data.sources.pieces import Piece
 from trainyard.data.sources.reader import Reader
 from trainyard.data.store import ArrowWriter
 from trainyard.data.tokenization.encoded import Tokens

@@ -22,7 +22,8 @@ from trainyard.data.preparation.publish import check_rejected, publish
 from trainyard.data.preparation.request import DataRequest, Prepared, Share
 from trainyard.data.sequences import plans
 from trainyard.data.sources import files as sources
-from trainyard.data.sources.files import Piece
+from trainyard.data.sources import hub
+from trainyard.data.sources.pieces import Piece, pieces
 from trainyard.data.sources.reader import Reader
 from trainyard.data.store import TokenStore
 from trainyard.data.tokenization import added_tokens
@@ -178,21 +179,17 @@ def _parts(request: DataRequest, store: Path, tokenizer: Any, make_encoder: Make
 
 def _readers(request: DataRequest) -> list[Reader]:
     limit = int(request.data.max_document_mb * 1e6)
-    return [Reader(source, limit, _revision(source)) for source in request.data.sources]
+    return [Reader(source, limit, hub.revision(source)) for source in request.data.sources]
 
 
 def _pieces(request: DataRequest) -> Iterator[Piece]:
     part_bytes = _part_bytes(request)
     for number, source in enumerate(request.data.sources):
-        yield from sources.pieces(number, source, part_bytes, _revision(source))
+        yield from pieces(number, source, part_bytes, hub.revision(source))
 
 
 def _part_bytes(request: DataRequest) -> int:
     return request.part_bytes or max(STAGES[request.stage].smallest_part, source_bytes(request) // MOST_PARTS)
-
-
-def _revision(source: Any) -> str | None:
-    return fingerprint.hub_revision(source) if sources.is_remote(source) else None
 
 
 def _texts(request: DataRequest) -> Iterator[str]:

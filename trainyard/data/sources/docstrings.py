@@ -1,4 +1,4 @@
-"""Questions and answers from Python sources: what a function or class is for, and how it is called."""
+"""Conversations from Python sources: questions about what a function or class does and how it is called."""
 
 import ast
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from trainyard.data.conversations.conversation import Conversation
 
 _MOST = 600
-"""Characters of a docstring's first paragraph; a longer one makes no good answer."""
+"""Characters of a docstring's first paragraph, at most; a longer paragraph makes no good answer."""
 
 
 def conversations(module: str, source: str) -> Iterator[tuple[int, Conversation]]:
-    """One conversation for each documented function and class of a module, with its line, from 1.
+    """A conversation for each documented public function and class of a module, with its line, from 1.
 
     Functions with parameters get a second exchange, about the signature.
 

@@ -1,4 +1,4 @@
-"""What was read as a document: a text, or a conversation; or the reason why it is none."""
+"""Values that were read, as documents: a text or a conversation, or a Fault with the reason why there is none."""
 
 import itertools
 import json
@@ -17,10 +17,11 @@ class Fault(NamedTuple):
 
     reason: str
     text: str = ""
+    """How the bad document begins, if that is known."""
 
 
-def as_text(value: Any, column: str | None, max_bytes: int) -> Document | Fault:
-    """The text of what was read: a text, or a row with a column of text. What is a document already stays it."""
+def text_document(value: Any, column: str | None, max_bytes: int) -> Document | Fault:
+    """The text of a value: the value itself, or a column of a row. A Fault or a Conversation is returned unchanged."""
     if isinstance(value, (Fault, Conversation)):
         return value
     if column is not None:
@@ -40,8 +41,8 @@ def as_text(value: Any, column: str | None, max_bytes: int) -> Document | Fault:
     return value if size <= max_bytes else Fault(too_long(size, max_bytes), value)
 
 
-def as_conversation(value: Any, form: str, columns: Mapping[str, str], max_bytes: int) -> Conversation | Fault:
-    """A row of a format of conversations; see chat.parse."""
+def conversation_document(value: Any, form: str, columns: Mapping[str, str], max_bytes: int) -> Conversation | Fault:
+    """A row as a conversation; see formats.parse. A Fault is returned unchanged."""
     if isinstance(value, Fault):
         return value
     try:
@@ -53,6 +54,7 @@ def as_conversation(value: Any, form: str, columns: Mapping[str, str], max_bytes
 
 
 def too_long(size: int, max_bytes: int) -> str:
+    """The reason for a document that is larger than data.max_document_mb."""
     return (
         f"a document of {size / 1e6:.1f} MB is longer than data.max_document_mb={max_bytes / 1e6:g}; "
         f"check the format in data.sources, split it, or raise the limit"
@@ -60,10 +62,10 @@ def too_long(size: int, max_bytes: int) -> str:
 
 
 def find_text_column(path: str, rows: Iterable[Any]) -> str:
-    """`text` if one of the first rows has it, else the first row's only column of strings.
+    """The column `text` if one of the first 100 rows has it, else the first row's only column of strings.
 
     Raises:
-        DataError: there is neither.
+        DataError: there is no such column.
     """
     first: dict[str, Any] | None = None
     for row in itertools.islice(rows, 100):
@@ -72,7 +74,7 @@ def find_text_column(path: str, rows: Iterable[Any]) -> str:
                 return "text"
             first = first or row
     if first is None:
-        return "text"  # nothing to choose from: whatever is wrong is named where it is read
+        return "text"  # no rows: the reason is named where they are read
     strings = [name for name, value in first.items() if isinstance(value, str)]
     if len(strings) == 1:
         return strings[0]
@@ -82,13 +84,13 @@ def find_text_column(path: str, rows: Iterable[Any]) -> str:
 
 
 def names(columns: Iterable[str], most: int = 10) -> str:
-    """Columns for a message, the first ten."""
+    """The names of columns for a message, at most `most`."""
     shown = [repr(name)[:60] for name in itertools.islice(columns, most + 1)]
     return ", ".join(shown[:most]) + (" and more" if len(shown) > most else "") or "none"
 
 
 def beginning(value: Any) -> str:
-    """How a document begins, for a message."""
+    """The first 200 characters of a document, for a message."""
     return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))[:200].rstrip()
 
 

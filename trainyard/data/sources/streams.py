@@ -1,4 +1,4 @@
-"""Content of files: decompressed by their suffix, and JSON lists item by item."""
+"""The content of files: decompressed, as parquet, and as a JSON list that is read item by item."""
 
 import codecs
 import contextlib
@@ -13,11 +13,12 @@ from trainyard.data.sources.files import COMPRESSED
 from trainyard.errors import DataError
 
 CHUNK = 1 << 20
+"""Bytes that are read at once."""
 
 
 @contextlib.contextmanager
 def opened(file: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """A file's content, decompressed by its suffix, and the file itself, whose position is the progress."""
+    """A file's content, decompressed by its suffix, and the raw file, whose position shows the progress."""
     with Path(file).open("rb") as raw:
         if not file.endswith(COMPRESSED):
             yield raw, raw
@@ -32,6 +33,11 @@ def opened(file: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
 
 def parquet_file(file: str) -> Any:
+    """A pyarrow.parquet.ParquetFile; a compressed file is held in memory.
+
+    Raises:
+        DataError: it is not a parquet file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -45,7 +51,14 @@ def parquet_file(file: str) -> Any:
 
 
 def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, Any]]:
-    """The items of a JSON list, each with the line that it begins on, counted from 1."""
+    """The items of a JSON list, each with the line on which it begins, counted from 1.
+
+    The list is decoded in a window of the file, which grows until it holds an item: up to about 6 * max_bytes
+    characters.
+
+    Raises:
+        DataError: the file is not one JSON list; the line is named.
+    """
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")()
     window, at, line, complete = "", 0, 1, False
 
@@ -59,7 +72,7 @@ def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, A
             raise DataError(f"{file}: not UTF-8 ({error.reason}) after line {line}. Convert it") from error
 
     def skip(characters: str) -> str:
-        """Passes over characters; what comes next, empty at the end of the file."""
+        """Passes over characters; returns the next character, empty at the end of the file."""
         nonlocal at, line
         while True:
             while at < len(window) and window[at] in characters:

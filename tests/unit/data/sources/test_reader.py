@@ -1,4 +1,4 @@
-"""Every format gives its documents, and what is no document is named by file and line."""
+"""Every format gives its documents, and a bad document is named by file and line."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainyard.config.schema import SourceConfig
-from trainyard.data.sources.files import pieces
+from trainyard.data.sources.pieces import pieces
 from trainyard.data.sources.reader import Reader, Rejected
 from trainyard.errors import DataError
 
