@@ -26,6 +26,7 @@ from trainyard.config.stages import STAGES
 from trainyard.data.preparation import prepare
 from trainyard.data.preparation.processes import OVERRIDES, give_memory_back, helpers
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
+from trainyard.data.preparation.summary import histogram, read_summary, summarize
 from trainyard.errors import ConfigError, DataError
 from trainyard.machine.devices import CPU
 
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         print(json.dumps({"prepared": None, "share": arguments.shard}))
         return 0
-    summary = prepare.summarize(prepared, request)
+    summary = summarize(prepared, request)
     _describe(screen, prepared, summary)
     print(json.dumps(summary | {"tokenizer": prepared.tokenizer}))
     return 0
@@ -153,7 +154,7 @@ def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
 
 def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> None:
     """The figures of a prepared store, and a histogram of the documents' lengths in tokens."""
-    store = prepare.read_summary(prepared.store)
+    store = read_summary(prepared.store)
     screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
     table = Table("prepared", "", show_header=False)
     rows = ("documents", "held_out", "rejected", "cut", "dropped", "tokens", "learned_tokens", "bytes_per_token")
@@ -162,7 +163,7 @@ def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> N
     table.add_row("fill", f"{summary['fill']:.2%}")
     table.add_row("seconds", f"{summary['seconds']:,.1f} ({summary['mb_per_s']:,.1f} MB/s)")
     screen.print(table)
-    counts = prepare.histogram(prepared)
+    counts = histogram(prepared)
     bars = Table("tokens per document", "documents", "", box=None)
     most = max(count for _, count in counts)
     for bound, count in counts:

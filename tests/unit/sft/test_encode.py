@@ -18,6 +18,7 @@ from trainyard.data.conversations.formats import COLUMNS, parse
 from trainyard.data.preparation import prepare as preparation_prepare
 from trainyard.data.preparation import request as preparation_request
 from trainyard.data.preparation.request import DataRequest
+from trainyard.data.preparation.summary import summarize
 from trainyard.data.store import TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.data.tokenization.encoded import CutPoints
@@ -134,7 +135,7 @@ def test_a_store_of_conversations(tmp_path: Path) -> None:
     for row, text in zip(dataset, texts, strict=True):
         learned = [token for token, flag in zip(row["input_ids"], row["loss_mask"], strict=True) if flag]
         assert made.decode(learned) == text + "<|im_end|>"
-    summary = preparation_prepare.summarize(prepared, request)
+    summary = summarize(prepared, request)
     assert summary["learned_tokens"] == sum(sum(row) for row in dataset["loss_mask"][:])
     assert (summary["rejected"], summary["documents"]) == (1, 30)
     long = int((TokenStore(prepared.store).lengths > 128).sum())
@@ -284,7 +285,7 @@ def test_real_conversations_with_a_real_template(tmp_path: Path, name: str, form
         tokenizer_path=str(SHARED_DATA / "minimind_tokenizer"),
     )  # fmt: skip
     prepared = run(request)
-    summary = preparation_prepare.summarize(prepared, request)
+    summary = summarize(prepared, request)
     assert (summary["documents"], summary["rejected"]) == (count, 0)
     assert summary["tokenizer_backend"] == "gigatoken"
     assert 0 < summary["learned_tokens"] < summary["tokens"]

@@ -13,7 +13,7 @@ import xxhash
 from trainyard.config.schema import DataConfig, SourceConfig
 from trainyard.config.stages import STAGES
 from trainyard.data.sources import files, hub
-from trainyard.files import digest, read_json, write_json
+from trainyard.files import digest, read_json, write_text
 
 STORE_FORMAT = 5
 """Raise it when the same inputs would give another store."""
@@ -97,4 +97,4 @@ class DigestCache:
         """Writes the digests, if the cache's directory is there: a lookup before any preparation leaves no trace."""
         if self.changed and self.path.parent.is_dir():
             with contextlib.suppress(OSError):  # read-only: the files are hashed again next time
-                write_json(self.path, self.known)
+                write_text(self.path, json.dumps(self.known))

@@ -1,4 +1,4 @@
-"""One part of a preparation: documents read in batches, encoded, and written as an Arrow file and arrays beside it."""
+"""One part of a preparation: documents in batches, encoded, and written as an Arrow file with arrays beside it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,10 +16,9 @@ from trainyard.data.tokenization.encoded import Tokens
 from trainyard.errors import DataError
 
 BATCH_CHARACTERS = 4_000_000
-
+"""Documents of about so many characters are encoded together."""
 
 ADVICE = "correct such documents, or leave them out with data.on_error=skip"
-
 
 SHOWN = 10
 """Bad documents that are named before a preparation stops."""
@@ -30,34 +29,56 @@ class Batch(NamedTuple):
 
     documents: list[Document]
     places: list[tuple[Piece, int | None]]
-    """Where each was found: a piece, and its number there."""
+    """Where each document was found: a piece, and the document's number there."""
     position: int
     """Bytes on disk of the part that have been read."""
 
 
+class Counts(NamedTuple):
+    """What was written of a part."""
+
+    documents: list[int]
+    """Documents of each source."""
+    rejected: int
+    bytes: int
+    """Bytes of the documents' texts."""
+    learned_tokens: int | None
+    """None without a loss mask."""
+
+
 class Rejections:
-    """The bad documents of a part. The first ten end the work when `stop`, and are named with whatever else ends it."""
+    """The bad documents of a part; they are named in whatever error ends the work.
+
+    Attributes:
+        rows: the documents.
+    """
 
     def __init__(self, stop: bool):
+        """`stop`: bad documents end the work; reading goes on until SHOWN of them are found."""
         self.rows: list[Rejected] = []
         self._stop = stop
 
     @property
     def ending(self) -> bool:
-        """Is the work going to end, so that the rest is only looked at?"""
+        """Is the work going to end? Then the rest is only read, for further bad documents."""
         return self._stop and bool(self.rows)
 
     def add(self, rejected: Rejected) -> None:
+        """
+        Raises:
+            DataError: enough bad documents are found to stop.
+        """
         self.rows.append(rejected)
         if self._stop and len(self.rows) == SHOWN:
             raise DataError("there may be more")
 
     def error(self, *problems: str) -> DataError:
+        """The error that ends the work: the bad documents, then these problems."""
         return DataError(*map(str, self.rows[:SHOWN]), *problems, *([ADVICE] if self.rows else []))
 
 
 class PartWriter:
-    """Encodes batches and gathers what is kept of them; `close` writes it, beside the Arrow file."""
+    """Encodes batches into the Arrow file, and gathers the arrays, which `close` writes beside that file."""
 
     def __init__(self, arrow: ArrowWriter, readers: list[Reader], rejections: Rejections):
         self._arrow, self._readers, self.rejections = arrow, readers, rejections
@@ -66,6 +87,7 @@ class PartWriter:
         self._bytes = self._learned = 0
 
     def add(self, batch: Batch, encode: Callable[[list[Any]], Tokens]) -> None:
+        """Encodes a batch; documents that the encoder refuses become rejections."""
         tokens = encode(batch.documents)
         for index, reason in sorted(tokens.refused.items()):
             piece, number = batch.places[index]
@@ -91,23 +113,22 @@ class PartWriter:
         for name, arrays in self._arrays.items():
             arrays.append(made[name])
 
-    def close(self, prefix: Path) -> dict[str, Any]:
-        """Writes `<prefix>.<array>.npy` and `<prefix>.rejected.jsonl`; returns what is to be said of the part."""
+    def close(self, prefix: Path) -> Counts:
+        """Writes `<prefix>.<array>.npy` and `<prefix>.rejected.jsonl`."""
         for name, dtype in array_types(self._arrow.masked).items():
             arrays = [np.asarray(values, dtype) for values in self._arrays[name]]
             np.save(f"{prefix}.{name}.npy", np.concatenate([*arrays, np.empty(0, dtype)]))
         rows = self.rejections.rows
         lines = "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
         Path(f"{prefix}.rejected.jsonl").write_text(lines, encoding="utf-8", errors="backslashreplace")
-        counted = {"documents": self._documents, "rejected": len(rows), "bytes": self._bytes}
-        return counted | ({"learned_tokens": self._learned} if self._arrow.masked else {})
+        return Counts(self._documents, len(rows), self._bytes, self._learned if self._arrow.masked else None)
 
 
 def batches(pieces: list[Piece], readers: list[Reader], rejections: Rejections) -> Iterator[Batch]:
-    """The documents of some pieces in order, a few megabytes at a time; the bad ones go to `rejections`.
+    """The documents of some pieces in order, a few megabytes at a time; bad documents go to `rejections`.
 
     Raises:
-        DataError: the work ends because of bad documents, or something cannot be read.
+        DataError: the work ends because of bad documents, or a file cannot be read.
     """
     documents: list[Document] = []
     places: list[tuple[Piece, int | None]] = []

@@ -1,4 +1,4 @@
-"""trainyard.data.preparation.processes."""
+"""The processes of a preparation on one machine: helpers that take parts of the same work."""
 
 import contextlib
 import ctypes
@@ -11,16 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from trainyard.config.stages import STAGES
-from trainyard.data.preparation import prepare
+from trainyard.data.preparation import division
 from trainyard.data.preparation.request import DataRequest, Share
 from trainyard.machine.processes import end_with_parent
 
 MOST_PROCESSES = 16
-"""By default: each takes half a gigabyte of memory."""
-
+"""Processes by default, at most: each takes half a gigabyte of memory."""
 
 OVERRIDES = "TRAINYARD_OVERRIDES"
-"""Variable with further overrides, as a JSON list: what stands on a command line, everybody on the machine can read."""
+"""The variable with further overrides, as a JSON list: everybody on the machine can read a command line."""
 
 
 def give_memory_back() -> None:
@@ -33,7 +32,13 @@ def give_memory_back() -> None:
 
 @contextlib.contextmanager
 def helpers(request: DataRequest, overrides: list[str], share: Share | None, processes: int | None) -> Iterator[None]:
-    """Further processes that take parts of the same work and end with this one."""
+    """Starts processes that take parts of the same work. They end with the block, and with this process.
+
+    Args:
+        overrides: of the command that prepares.
+        share: the share of the work that they help with.
+        processes: how many work in all, this one included; None: `worthwhile`.
+    """
     cores = len(os.sched_getaffinity(0))
     processes = processes or worthwhile(request, cores)
     options = ["--helper", *(["--shard", f"{share.index}/{share.count}"] if share else [])]
@@ -50,13 +55,13 @@ def helpers(request: DataRequest, overrides: list[str], share: Share | None, pro
 
 
 def child(stage: str, overrides: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Command and environment of a process that prepares, or helps to."""
+    """The command and the environment of a process that prepares, or helps to prepare."""
     return [sys.executable, "-m", "trainyard", "prepare", stage], {**env, OVERRIDES: json.dumps(list(overrides))}
 
 
 def worthwhile(request: DataRequest, cores: int) -> int:
-    """The number of processes by default."""
+    """The number of processes by default, this one included: each costs its start-up and half a gigabyte."""
     stage = STAGES[request.stage]
-    by_size = 1 + prepare.source_bytes(request) // stage.bytes_per_process
+    by_size = 1 + division.source_bytes(request) // stage.bytes_per_process
     most = min(by_size, cores // stage.cores_per_process, MOST_PROCESSES)
-    return min(most, prepare.count_parts(request)) if most > 1 else 1
+    return min(most, len(division.parts(request))) if most > 1 else 1

@@ -1,4 +1,4 @@
-"""trainyard.data.preparation.request."""
+"""What a preparation is asked for, and what it returns."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from trainyard.config.schema import Config, DataConfig
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What to prepare and where."""
+    """The data to prepare, and where."""
 
     outputs: Path
     stage: str
@@ -18,35 +18,38 @@ class DataRequest:
     """Directory or hub id; None: a tokenizer of `vocab_size` trained on the data."""
     vocab_size: int
     seed: int
-    """Chooses the documents when a fraction of a source is asked for."""
+    """Selects the documents when a fraction of a source is asked for."""
     add_tokens: tuple[Any, ...] = ()
-    """Given to the tokenizer beside those it has; see trainyard.data.tokenization.added_tokens."""
+    """Tokens that the tokenizer gets in addition; see trainyard.data.tokenization.added_tokens."""
     trust_remote_code: bool = False
     part_bytes: int | None = None
-    """Bytes on disk that are tokenized between two points at which a killed preparation goes on. None: by the size."""
+    """Bytes on disk of a part, about: after a kill, finished parts are not made again. None: by the corpus's size."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Where the store and the tokenizer lie."""
+    """Prepared data."""
 
     store: Path
+    """The store's directory."""
     tokenizer: str
+    """The tokenizer's directory or hub id."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Part `index` of `count` of the work; any `count` consecutive indices make the whole."""
+    """One of `count` shares of the work; any `count` consecutive indices make the whole."""
 
     index: int
     count: int
 
     def of(self, parts: int) -> list[int]:
+        """The numbers of this share's parts, of so many."""
         return list(range(self.index % self.count, parts, self.count))
 
 
 def data_request(config: Config) -> DataRequest:
-    """What the data layer has to prepare for a run."""
+    """The data to prepare for a run."""
     return DataRequest(
         outputs=Path(config.paths.outputs),
         stage=config.stage,

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from pretrain.encode import Encoder
-from trainyard.data.preparation import prepare
+from trainyard.data.preparation import division, prepare
 from trainyard.data.preparation.request import DataRequest, Share
+from trainyard.data.preparation.summary import read_summary
 from trainyard.data.store import TokenStore
 from trainyard.data.tokenization.encoded import Tokens
 from unit.preparing import request_for, run, tokens
@@ -104,7 +105,7 @@ def test_two_that_start_together_share_the_work(
     other = _start(request, batches=0)
     made: list[int] = []
     killed_after: list[int] = []
-    number_of_parts = len(list(prepare._pieces(request)))
+    number_of_parts = len(list(division.all_pieces(request)))
 
     def report(done: int, total: int) -> None:
         if len(made) == number_of_parts - 1 and other.is_alive():  # nothing left but what the other holds
@@ -127,7 +128,7 @@ def test_shares_make_the_whole_and_the_last_publishes(
         assert prepare.prepare(request, Encoder, lambda done, total: None, share=Share(index, 3)) is None
         assert prepare.find(request) is None
     prepared = run(request, made, share=Share(indices[-1], 3))
-    assert len(made) == len(Share(indices[-1], 3).of(len(list(prepare._pieces(request)))))
+    assert len(made) == len(Share(indices[-1], 3).of(len(list(division.all_pieces(request)))))
     assert prepare.find(request) == prepared
     assert tokens(prepared) == tokens(run(request_for(tmp_path / "alone", corpus_file, tokenizer_path=tokenizer_path)))
 
@@ -155,10 +156,10 @@ def test_a_fast_backend_that_goes_wrong_midway_is_replaced(
     assert tried[:5] == ["gigatoken"] * 4 + ["tokenizers"]
     assert set(tried[4:]) == {"tokenizers"}
     assert len(tried[4:]) == len(list(right.store.glob("*.arrow")))  # all parts, the three good ones too
-    noted = prepare.read_summary(wrong.store)
+    noted = read_summary(wrong.store)
     assert noted["tokenizer_backend"] == "tokenizers"
     assert noted["backend_reason"].startswith("gigatoken gives other ids than the tokenizer on")
-    assert prepare.read_summary(right.store)["tokenizer_backend"] == "gigatoken"
+    assert read_summary(right.store)["tokenizer_backend"] == "gigatoken"
     assert tokens(wrong) == tokens(right)
 
 
@@ -175,5 +176,5 @@ def test_parts_of_a_backend_that_another_process_disproves_are_made_anew(
             self.reason = "gigatoken gives other ids on this corpus"
 
     prepared = run(request, encoder=Doubting)
-    assert prepare.read_summary(prepared.store)["tokenizer_backend"] == "tokenizers"
-    assert prepare.read_summary(prepared.store)["backend_reason"] == "gigatoken gives other ids on this corpus"
+    assert read_summary(prepared.store)["tokenizer_backend"] == "tokenizers"
+    assert read_summary(prepared.store)["backend_reason"] == "gigatoken gives other ids on this corpus"

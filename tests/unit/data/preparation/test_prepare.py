@@ -11,6 +11,7 @@ from trainyard.config.schema import SourceConfig
 from trainyard.data.batches.dataset import open_datasets
 from trainyard.data.preparation import prepare
 from trainyard.data.preparation.publish import _covered
+from trainyard.data.preparation.summary import histogram, read_summary, summarize
 from trainyard.data.sequences import plans
 from trainyard.data.store import TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
@@ -47,7 +48,7 @@ def test_every_token_of_the_reference_is_trained_on_once(
     request = request_for(tmp_path / "out", file, packing=packing, eval_fraction=0.0, **where)
     prepared = run(request)
     assert tokens(prepared) == rows
-    assert prepare.read_summary(prepared.store)["tokenizer_backend"] == "gigatoken"
+    assert read_summary(prepared.store)["tokenizer_backend"] == "gigatoken"
     dataset = open_datasets(prepared.store, request.data, seed=0).train
     seen = [dataset[index]["input_ids"].tolist() for index in range(len(dataset))]
     wanted = [token for row in rows for token in row]
@@ -117,7 +118,7 @@ def test_another_plan_needs_no_new_tokens(tmp_path: Path, corpus_file: Path, cha
     assert run(request, made) == prepared
     assert made == []
     assert prepare.find(request) == prepared  # and from now on its plan is there too
-    summary = prepare.summarize(prepared, request)
+    summary = summarize(prepared, request)
     assert summary["sequences"] == len(plans.make(TokenStore(prepared.store), request.data, 0).train)
 
 
@@ -172,14 +173,14 @@ def test_a_failed_preparation_is_not_taken_for_a_store(tmp_path: Path, corpus_fi
 def test_the_summary_counts(tmp_path: Path, corpus_file: Path) -> None:
     request = request_for(tmp_path / "out", corpus_file, block_size=32, eval_fraction=0.2)
     prepared = run(request)
-    summary = prepare.summarize(prepared, request)
+    summary = summarize(prepared, request)
     assert summary["documents"] == 40
     assert 0 < summary["held_out"] < 40
     held_out = plans.load(plans.directory(prepared.store, request.data, 0)).held_out
     assert summary["sequences"] * 32 + summary["tail"] + held_out.num_tokens == summary["tokens"]
     assert (summary["fill"], summary["rejected"]) == (1.0, 0)
     lengths = TokenStore(prepared.store).lengths
-    rows = prepare.histogram(prepared)
+    rows = histogram(prepared)
     assert sum(count for _, count in rows) == 40
     for bound, count in rows:
         assert count == int(((lengths > bound // 2) & (lengths <= bound)).sum())
@@ -198,4 +199,4 @@ def test_progress_counts_bytes_up_to_all_of_them(tmp_path: Path, corpus_file: Pa
 
 
 def test_overlapping_spans_count_once() -> None:
-    assert _covered([[5, 6], [0, 2], [1, 3], [1, 2]]) == 4
+    assert _covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from trainyard.config.schema import DataConfig, SourceConfig
+from trainyard.data.preparation import division
 from trainyard.data.preparation import processes as preparation
-from trainyard.data.preparation.prepare import count_parts
 from trainyard.data.preparation.processes import worthwhile
 from trainyard.data.preparation.request import DataRequest
 
@@ -26,7 +26,7 @@ def test_conversations_are_shared_early(tmp_path: Path, mebibytes: int, parts: i
     file = tmp_path / "chats.jsonl"
     file.write_bytes(MEBIBYTE * mebibytes)
     request = request_for("sft", file)
-    assert count_parts(request) == parts
+    assert len(division.parts(request)) == parts
     assert [worthwhile(request, cores) for cores in (1, 2, 64)] == processes
     assert worthwhile(request_for("pretrain", file), 64) == 1
 

@@ -7,6 +7,7 @@ import pytest
 from conftest import make_documents
 
 from trainyard.data.preparation import part_writer, prepare
+from trainyard.data.preparation.summary import summarize
 from trainyard.errors import DataError
 from unit.preparing import request_for, run
 
@@ -37,7 +38,7 @@ def test_bad_documents_are_left_out_when_asked_and_listed(tmp_path: Path) -> Non
     request = request_for(tmp_path / "out", corpus, **allowed)
     prepared = run(request)
     assert prepare.find(request) == prepared
-    summary = prepare.summarize(prepared, request)
+    summary = summarize(prepared, request)
     assert (summary["documents"], summary["rejected"]) == (50, 2)
     rows = [json.loads(line) for line in (prepared.store / "rejected.jsonl").read_text().splitlines()]
     assert [(row["file"], row["number"]) for row in rows] == [(str(corpus), 51), (str(corpus), 52)]

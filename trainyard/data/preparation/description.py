@@ -1,0 +1,42 @@
+"""The description of a finished part: the file that says that the part is there, and what it holds."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trainyard.files import write_bytes
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a part."""
+
+    documents: list[int]
+    """Documents of each source."""
+    rejected: int
+    """Documents that were left out."""
+    bytes: int
+    """Bytes of the documents' texts."""
+    learned_tokens: int | None
+    """Tokens that the loss counts; None without a loss mask."""
+    tokenizer_backend: str
+    backend_reason: str
+    span: tuple[float, float]
+    """When the work on the part began and ended, in seconds since 1970."""
+    arrow_bytes: int
+    """The size of its Arrow file: a file of another size was torn by a crash."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Description":
+        """
+        Raises:
+            OSError: there is no description.
+            ValueError: the file holds no JSON.
+        """
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{"learned_tokens": None, **fields, "span": tuple(fields["span"])})
+
+    def write(self, path: Path) -> None:
+        """Replaces the file once its content is on the disk."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        write_bytes(path, json.dumps(fields).encode(), durable=True)
