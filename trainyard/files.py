@@ -116,7 +116,8 @@ def try_lock(path: Path, owner: str = "", *, patience_s: float = 0.0) -> Iterato
     mine = False
     try:
         deadline = time.monotonic() + patience_s
-        while not (mine := lock_descriptor(descriptor, blocking=False)) and time.monotonic() < deadline:
+        for_ever = patience_s == float("inf")
+        while not (mine := lock_descriptor(descriptor, blocking=for_ever)) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         if mine:
             os.truncate(descriptor, 0)
