@@ -12,6 +12,7 @@ from trainyard.config import deepspeed, saved
 from trainyard.config.compose import compose
 from trainyard.config.schema import Config
 from trainyard.control import controller
+from trainyard.errors import ConfigError
 from trainyard.machine.devices import CPU
 from trainyard.rundir.directory import RunDir
 
@@ -222,3 +223,12 @@ def test_a_checkpoint_from_elsewhere_is_verified_and_only_the_beginning(tmp_path
     (own / MANIFEST).unlink()
     (named / "model.safetensors").write_text("x")
     assert "checksum" in resume.problems(config, run)[0]
+
+
+def test_a_run_of_another_version_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    run = checkpoint_of(tmp_path)
+    with run.config.open("a") as stream:
+        stream.write("future: {x: 1}\n")
+    with pytest.raises(ConfigError, match=r"config.yaml: this version has no setting future. Use the version of "):
+        controller.check(resolved(tmp_path), [], CPU)
+    assert controller.check(resolved(tmp_path, "run.resume=never"), [], CPU).problems == []

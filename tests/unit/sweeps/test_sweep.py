@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from trainyard.config.schema import Config
+from trainyard.control.controller import Checked
 from trainyard.errors import ConfigError
 from trainyard.machine.devices import CPU, Devices
 from trainyard.rundir.directory import RunDir
@@ -26,13 +27,18 @@ def swept(tmp_path: Path, *overrides: str, stop: Quiet | None = None, devices: D
     return Sweep("pretrain", read("pretrain", arguments), devices, stop or Quiet())  # type: ignore[arg-type]
 
 
+def checked(*problems: str) -> Checked:
+    """The outcome of the checks of any point."""
+    return Checked(RunDir(Path("anywhere")), list(problems), [])
+
+
 def test_a_task_of_an_array_minds_its_own_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live or wrong point of another task does not keep this task from its own point."""
     looked_at = []
 
-    def check(config: Config, *_: object) -> tuple[None, list[str]]:
+    def check(config: Config, *_: object) -> Checked:
         looked_at.append(config.run.seed)
-        return None, ["enough"]
+        return checked("enough")
 
     alive = RunDir(tmp_path / "pretrain" / "sweeps" / "x" / "seed=1")
     assert alive.acquire()
@@ -46,7 +52,7 @@ def test_a_point_that_still_runs_is_waited_for(tmp_path: Path, monkeypatch: pyte
     alive = RunDir(tmp_path / "pretrain" / "sweeps" / "x" / "seed=1")
     assert alive.acquire()
     assert swept(tmp_path, "run.seed=1,2", stop=Quiet(1)).run() == 75
-    monkeypatch.setattr(sweep, "check", lambda *_: (None, [alive.holder() or "free"]))
+    monkeypatch.setattr(sweep, "check", lambda *_: checked(alive.holder() or "free"))
     let_go = threading.Timer(0.5, alive.release)
     let_go.start()
     assert swept(tmp_path, "run.seed=1,2").run() == 2
@@ -65,7 +71,7 @@ def test_a_stop_that_comes_before_a_point_can_hear_it_is_no_failure(
 
     monkeypatch.setattr(pool, "command", lambda *_: ["sleep", "60"])
     monkeypatch.setattr(sweep, "Pool", Signalled)
-    monkeypatch.setattr(sweep, "check", lambda *_: (None, []))
+    monkeypatch.setattr(sweep, "check", lambda *_: checked())
     stopped = swept(tmp_path, "run.seed=1,2", stop=stop)
     assert stopped.run() == 75
     assert [stopped.results.state(point) for point in stopped.source.points] == ["preempted", "pending"]
