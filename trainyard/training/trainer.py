@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import transformers
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
 from trainyard.checkpoint.rank_state import RankState, read_rank_state
@@ -19,6 +19,7 @@ from trainyard.data.batches.loader import BatchLayout, TimedLoader, eval_loader,
 from trainyard.errors import FinalError, StoppedError
 from trainyard.rundir.rank import Rank
 from trainyard.training.callbacks.bad_steps import require_finite_weights
+from trainyard.training.callbacks.moments import Moments
 from trainyard.training.callbacks.order import Callbacks
 from trainyard.training.evaluate import Evaluator
 from trainyard.training.objectives.metric_sums import MetricSums
@@ -43,10 +44,9 @@ class TrainerParts:
 
 
 class Trainer(transformers.Trainer):
-    """Owns plain objects, and overrides those methods of the library in which they take part.
+    """Owns plain objects, and overrides the methods of the library in which they take part.
 
-    Bad steps are skipped on all ranks together, see BadSteps; in a good step every bit is what the library alone would
-    give.
+    Bad steps are skipped on all ranks together, see BadSteps. In a good step every bit is the same as without them.
     """
 
     def __init__(self, model: PreTrainedModel, args: TrainingArguments, parts: TrainerParts):
@@ -57,6 +57,9 @@ class Trainer(transformers.Trainer):
         self.evaluator = Evaluator(parts.objective, parts.rank, self.stop.agreed)
         self.metric_sums = MetricSums()
         self._loss_before = torch.zeros(())
+        # The library sets its sums to zero just before train_begin.
+        resume = Moments(train_begin=self._restore_rank_state, step_end=self.saver.check)
+        step_bounds = Moments(step_begin=self._remember_loss, step_end=self._keep_schedule)
         super().__init__(
             model=model,
             args=args,
@@ -64,7 +67,7 @@ class Trainer(transformers.Trainer):
             eval_dataset=parts.datasets.evaluation,
             data_collator=parts.collator,
             processing_class=parts.tokenizer,
-            callbacks=parts.callbacks.in_order(_Resume(self), _StepBounds(self)),
+            callbacks=parts.callbacks.in_order(resume, step_bounds),
         )
         self.remove_callback(transformers.PrinterCallback)
 
@@ -150,11 +153,11 @@ class Trainer(transformers.Trainer):
         scaler = self.accelerator.scaler  # None under DeepSpeed, which ends the run when its own cannot fall
         return bool(self.args.fp16) and (scaler is None or scaler.get_scale() > 1)
 
-    def remember_loss(self) -> None:
+    def _remember_loss(self) -> None:
         """Keeps the sum of losses before a step, for the case that the step is bad."""
         self._loss_before = self._tr_loss.clone()
 
-    def keep_schedule(self) -> None:
+    def _keep_schedule(self) -> None:
         """Lets the learning rate follow the step count: the library holds it where the optimizer skips a step."""
         by_loss = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
         if self.accelerator.optimizer_step_was_skipped and not by_loss:
@@ -179,7 +182,7 @@ class Trainer(transformers.Trainer):
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=samples)
 
     def _evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Leaves off when the ranks are to stop; the next start makes up for it."""
+        """Breaks off when the ranks are to stop; the next start evaluates instead."""
         first = self.state.global_step == self.rank.resume_step
         try:
             with self.speed.paused():
@@ -189,7 +192,7 @@ class Trainer(transformers.Trainer):
                 raise  # there is nothing to save
             self.stop.leave(self.control, evaluation_due=True)
             return {}
-        if first and self.rank.resume_step > 0:  # made up for: the library does not compare this one
+        if first and self.rank.resume_step > 0:  # done late: the library does not compare this evaluation with the best
             self._determine_best_metric(metrics, None)
         return metrics
 
@@ -206,7 +209,7 @@ class Trainer(transformers.Trainer):
         super()._save(output_dir, state_dict)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The library's and DeepSpeed's files, made a checkpoint by the saver, which deletes older ones too."""
+        """Writes the library's and DeepSpeed's files. The saver makes them a checkpoint, and deletes older ones."""
         self.require_finite_weights()
         keep, self.args.save_total_limit = self.args.save_total_limit, None
         saving = self.saver.saving(self.state.global_step, lambda: self.state.best_model_checkpoint)
@@ -243,7 +246,7 @@ class Trainer(transformers.Trainer):
         return scheduler
 
     def _load_optimizer_and_scheduler(self, found: str | None) -> None:
-        """Comes last: DeepSpeed has loaded its states, or the Trainer its weights."""
+        """The last part of loading: DeepSpeed has loaded its states, or the library the weights."""
         super()._load_optimizer_and_scheduler(found)
         if found is not None:
             self.restorer.finish(Path(found), self.model, self.optimizer, self.lr_scheduler, self.deepspeed)
@@ -252,7 +255,7 @@ class Trainer(transformers.Trainer):
         if found is None or not self.restorer.restore_randomness(Path(found), self.args.seed):
             super()._load_rng_state(found)
 
-    def restore_window(self) -> None:
+    def _restore_rank_state(self) -> None:
         """Goes on with the checkpoint's sums since the last line of metrics, its bad steps and its spikes."""
         state = read_rank_state(self.rank.resume, self.batch_layout) if self.rank.resume else None
         if state is not None:
@@ -263,35 +266,9 @@ class Trainer(transformers.Trainer):
 
     def _load_best_model(self) -> None:
         self.saver.wait()
-        dist.barrier()  # it may be the last one saved, whose manifest rank 0 has written
+        dist.barrier()  # the best checkpoint may be the last one, whose manifest rank 0 has just written
         best = self.state.best_model_checkpoint
         with self.restorer.loadable(Path(best), self.deepspeed) as place:
             self.state.best_model_checkpoint = str(place)
             super()._load_best_model()
         self.state.best_model_checkpoint = best
-
-
-class _Resume(TrainerCallback):
-    """Restores the rank's state once the library has set its own sums to zero, and looks after saves under way."""
-
-    def __init__(self, trainer: Trainer):
-        self.trainer = trainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.restore_window()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.saver.check()
-
-
-class _StepBounds(TrainerCallback):
-    """The beginning and the end of a step, for which the library has no method to override."""
-
-    def __init__(self, trainer: Trainer):
-        self.trainer = trainer
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.remember_loss()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.keep_schedule()
