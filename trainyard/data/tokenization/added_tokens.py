@@ -1,4 +1,4 @@
-"""Tokens that a run adds to a tokenizer (`tokenizer.add_tokens`): a new tokenizer, kept beside the trained ones."""
+"""Tokens that a run adds to a tokenizer (`tokenizer.add_tokens`): the result is a tokenizer in <outputs>/tokenizers."""
 
 import json
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ EXAMPLE = "['<|im_start|>', '<|im_end|>'], or as [{content: <protein>, special: 
 
 
 class Added(NamedTuple):
-    """One token."""
+    """A token to add."""
 
     content: str
     special: bool
-    """Only the chat template can put it; otherwise any text that spells it has it."""
+    """Only the chat template can write it; otherwise any text that spells it becomes this token."""
 
 
 def parse(entries: Sequence[Any]) -> list[Added]:
     """The tokens of the setting: strings, which are special, or mappings with `content` and `special`.
 
     Raises:
-        ValueError: an entry is neither, or one stands there twice.
+        ValueError: an entry is neither, or a token is named twice.
     """
     added: list[Added] = []
     for entry in entries:
@@ -42,7 +42,7 @@ def parse(entries: Sequence[Any]) -> list[Added]:
 
 
 def directory(root: Path, base: str, entries: Sequence[Any]) -> Path | None:
-    """Where a tokenizer with these tokens lies; None while the files of `base` are not on this machine."""
+    """The directory of a tokenizer with these tokens; None while the files of `base` are not on this machine."""
     files = tokenizers.local_files(base)
     if not files:
         return None
@@ -53,10 +53,10 @@ def directory(root: Path, base: str, entries: Sequence[Any]) -> Path | None:
 
 
 def extend(base: str, entries: Sequence[Any], root: Path, *, trust_remote_code: bool) -> Path:
-    """Makes the tokenizer of `base` with further tokens, in `directory`.
+    """Saves the tokenizer of `base` with further tokens; returns its directory.
 
     Raises:
-        DataError: the tokenizer has one of them already.
+        DataError: the tokenizer has one of the tokens already.
     """
     from transformers import AddedToken
 

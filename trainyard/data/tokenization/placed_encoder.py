@@ -1,7 +1,7 @@
-"""Text to the ids that the tokenizer gives it where it stands: at a start, or behind other text.
+"""Text to the ids that it has where it stands: at a start, or behind other text.
 
-Most tokenizers give a text the same ids everywhere. Those of SentencePiece put a space before the first word: "yard" is
-"▁yard" at the start, for some of them behind every special token too, and "yard" behind "[/INST]".
+Most tokenizers give a text the same ids everywhere. SentencePiece tokenizers put a space before the first word: "yard"
+is "▁yard" at the start, for some of them also behind every special token, and "yard" behind "[/INST]".
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from trainyard.data.tokenization.encoded import Tokens
 from trainyard.data.tokenization.text_encoder import TextEncoder
 
 LEADS = ("\n", ":", "a")
-"""Where a text shares a token with what stands before it, or follows a special token, one of these stands in for that:
-the first with which it shares none."""
+"""Stand-ins for the text before, where that is a special token or shares a token with the text: the first of these that
+shares no token with it is used."""
 
 
 class PlacedEncoder:
-    """Encodes texts for where they stand. Text that spells a special token stays text.
+    """Encodes texts where they stand. Text that spells a special token stays text.
 
     Attributes:
         text: the encoder of texts that stand at a start.
-        behind_special: does a text behind a special token go on, rather than start?
+        behind_special: does a text behind a special token continue a text, rather than start one?
     """
 
     def __init__(self, tokenizer: Any, sample: Sequence[str] = (), *, fast: bool = False):
@@ -42,8 +42,8 @@ class PlacedEncoder:
         """The ids of every text.
 
         Args:
-            before: for each text the text before it, which is encoded by itself; empty where a special token stands
-                there and behind_special holds, None where it starts.
+            before: for each text the text before it, which is encoded by itself; empty behind a special token where
+                behind_special holds; None where the text starts.
         """
         if self._is_same_everywhere or all(text is None for text in before):
             return self.text(texts)

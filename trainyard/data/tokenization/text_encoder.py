@@ -1,7 +1,7 @@
-"""Text to the tokenizer's ids: by gigatoken where it is proved to give the same ids, else by `tokenizers`.
+"""Text to the tokenizer's ids: by gigatoken where it is verified to give the same ids, else by `tokenizers`.
 
-Whatever the backend, the ids of a text are those of `tokenizer(text)["input_ids"]`, and text that spells a special
-token is plain text unless special tokens are allowed.
+With either backend the ids of a text are those of `tokenizer(text)["input_ids"]`, and text that spells a special token
+is plain text unless special tokens are allowed.
 """
 
 import json
@@ -21,22 +21,23 @@ from trainyard.errors import BackendMismatchError
 from trainyard.files import first_line
 
 PROOF_CHARACTERS = 1_000_000
-"""How much of the start of the corpus is encoded both ways before gigatoken is trusted."""
+"""Characters at the start of the corpus that are encoded by both backends before gigatoken is trusted."""
 
 
 RENEW_CHARACTERS = 200_000_000
-"""After so many, gigatoken starts with an empty cache again: it remembers every word that it meets."""
+"""After so many characters gigatoken starts again with an empty cache: it remembers every word that it meets."""
 
 
 Backend = Callable[[list[str]], Tokens]
+"""Texts to their ids."""
 
 
 class TextEncoder:
     """Encodes texts with the fastest backend that is right for this tokenizer and this corpus.
 
     Attributes:
-        name: gigatoken or tokenizers (or transformers, for a tokenizer written in Python).
-        reason: why that one.
+        name: the backend: gigatoken or tokenizers (transformers for a tokenizer written in Python).
+        reason: why that backend was chosen.
     """
 
     def __init__(
@@ -50,10 +51,10 @@ class TextEncoder:
     ):
         """
         Args:
-            sample: the start of the corpus, on which gigatoken is proved.
+            sample: the start of the corpus, on which gigatoken is verified.
             allow_special: let text that spells a special token become that token.
-            fast: try gigatoken; otherwise the reference backend is used.
-            surround: put around a text what the tokenizer does, as a begin-of-text token.
+            fast: try gigatoken; otherwise use the reference backend.
+            surround: put the ids around a text that the tokenizer puts there, such as a begin-of-text token.
         """
         self._control = np.zeros(vocab_size(tokenizer), dtype=bool)
         if not allow_special:
@@ -70,10 +71,10 @@ class TextEncoder:
             self._adopt_fast(sample)
 
     def __call__(self, texts: list[str]) -> Tokens:
-        """The ids of every text.
+        """The ids of every text. One text of every call is encoded by both backends.
 
         Raises:
-            BackendMismatchError: one document of every call is encoded both ways, and this time they differ.
+            BackendMismatchError: the two differ.
         """
         if self._fast is None or not texts:
             return self._reference(texts)
@@ -82,7 +83,7 @@ class TextEncoder:
             self._fast, self._seen = self._make_fast(), 0
         try:
             bare = self._fast(texts)
-        except Exception as error:  # whatever it raises, the reference can do it
+        except Exception as error:  # whatever gigatoken raises, the reference can encode the texts
             raise BackendMismatchError(f"gigatoken failed on this corpus: {first_line(error)}") from error
         spelled, tokens = self._spelled(bare), put_around(bare, *self._around)
         probe = min((self._draw.randrange(len(texts)) for _ in range(4)), key=lambda index: len(texts[index]))
@@ -91,12 +92,12 @@ class TextEncoder:
         return self._respelled(texts, tokens, spelled) if len(spelled) else tokens
 
     def _spelled(self, tokens: Tokens) -> npt.NDArray[np.int64]:
-        """The documents in which gigatoken made a control token, because their text spells one."""
+        """The documents in which gigatoken made a control token, because their text spells that token."""
         places = np.flatnonzero(self._control[tokens.ids])
         return np.unique(np.searchsorted(np.cumsum(tokens.lengths), places, side="right"))
 
     def _respelled(self, texts: list[str], tokens: Tokens, spelled: npt.NDArray[np.int64]) -> Tokens:
-        """Those documents anew by the reference, for which they are plain text; gigatoken cannot do that."""
+        """The tokens with these documents encoded by the reference, which can leave such text plain text."""
         parts = tokens.documents()
         again = self._reference([texts[index] for index in spelled]).documents()
         for index, ids in zip(spelled, again, strict=True):
@@ -104,11 +105,12 @@ class TextEncoder:
         return Tokens.concatenate(parts)
 
     def _adopt_fast(self, sample: Sequence[str]) -> None:
+        """Uses gigatoken if it gives the reference's ids on the sample."""
         proof = _head(sample)
         try:
             fast = self._make_fast()
             bare = fast(proof)
-        except Exception as error:  # it refuses what it does not implement, each backend in its own way
+        except Exception as error:  # gigatoken refuses tokenizers in many ways
             self.reason = f"gigatoken does not take this tokenizer: {first_line(error)}"
             return
         wanted = self._reference(proof)
@@ -125,6 +127,7 @@ class TextEncoder:
 
 
 def _head(texts: Sequence[str]) -> list[str]:
+    """The first texts, up to PROOF_CHARACTERS; at least one."""
     chosen: list[str] = []
     size = 0
     for text in texts:
@@ -136,10 +139,11 @@ def _head(texts: Sequence[str]) -> list[str]:
 
 
 def _reference(tokenizer: Any, allow_special: bool, surround: bool) -> Backend:
+    """The tokenizer itself, without truncation and padding."""
     if getattr(tokenizer, "backend_tokenizer", None) is None:  # a tokenizer written in Python
         switches = {"split_special_tokens": not allow_special, "add_special_tokens": surround}
         return lambda texts: Tokens.join(tokenizer(texts, **switches)["input_ids"])
-    # A copy, because every call of the tokenizer sets the switches of its own backend again.
+    # A copy: every call of the tokenizer resets the switches of its own backend.
     serialized = tokenizer.backend_tokenizer.to_str()
     backend = Tokenizer.from_str(serialized if allow_special else _without_special_pieces(serialized))
     backend.encode_special_tokens = not allow_special
@@ -150,9 +154,9 @@ def _reference(tokenizer: Any, allow_special: bool, surround: bool) -> Backend:
 
 
 def _without_special_pieces(serialized: str) -> str:
-    """The same tokenizer, but of a Unigram model, which would find special tokens in text, as it has them as pieces.
+    """The same tokenizer; a Unigram model loses its special tokens as pieces, which it would find in text.
 
-    They keep their ids, and get a space, which no text has by then, since "▁" stands for it.
+    The pieces keep their ids and get a space in front, which no text has by then: "▁" stands for spaces.
     """
     parts = json.loads(serialized)
     if parts["model"].get("type") != "Unigram":
@@ -165,7 +169,7 @@ def _without_special_pieces(serialized: str) -> str:
 
 
 def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The ids that the tokenizer's post-processor puts before and after a text, as a begin-of-text token."""
+    """The ids that the tokenizer puts before and after a text, such as a begin-of-text token."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     first = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
@@ -173,8 +177,8 @@ def _surroundings(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _gigatoken(tokenizer: Any) -> Backend:
-    """Texts alone, without what is put around them."""
-    import awkward  # noqa: F401, which gigatoken imports at its first result, where a signal would be swallowed
+    """gigatoken for this tokenizer: the texts' own ids, without surroundings."""
+    import awkward  # noqa: F401, gigatoken imports it at its first result, where a signal would be swallowed
     import gigatoken
 
     encoder = gigatoken.Tokenizer(tokenizer)

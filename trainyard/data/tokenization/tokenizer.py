@@ -12,7 +12,7 @@ from trainyard.files import first_line
 NOT_TOKENIZER = re.compile(
     r"(.*\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|index\.json)|(generation_)?config\.json|\..*)"
 )
-"""Files beside a tokenizer that decide no id. All others go into the fingerprint: every family has names of its own."""
+"""Files beside a tokenizer that decide no id. All others are in the fingerprint: every family has its own names."""
 
 
 _NAMES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -23,20 +23,20 @@ END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 
 
 SPECIAL_TOKENS = (END_OF_TEXT, PAD, "<|im_start|>", "<|im_end|>")
-"""Special tokens of a tokenizer trained here. The last two are for chat, so that fine-tuning needs no new rows."""
+"""Special tokens of a tokenizer trained here. The last two are for chat, so that fine-tuning adds no tokens."""
 
 
 TRAINING_BYTES = 32 << 20
-"""A tokenizer is trained on at most this much text from the start of the corpus."""
+"""A tokenizer is trained on at most so many bytes from the start of the corpus."""
 
 
 def looks_local(path: str) -> bool:
-    """Is it meant as a directory rather than as a hub id (`name` or `owner/name`)?"""
+    """Does the path mean a directory rather than a hub id (`name` or `owner/name`)?"""
     return path.startswith(("/", ".", "~")) or path.count("/") > 1 or Path(path).exists()
 
 
 def local_directory(path: str, file: str) -> Path | None:
-    """Where a directory or a hub id lies on this machine; None for a hub id of which `file` was never downloaded."""
+    """The local directory of a directory or hub id; None for a hub id whose `file` was never downloaded."""
     if looks_local(path):
         return Path(path).expanduser()
     from huggingface_hub import try_to_load_from_cache
@@ -44,7 +44,7 @@ def local_directory(path: str, file: str) -> Path | None:
 
     try:
         cached = try_to_load_from_cache(path, file)
-    except HFValidationError:  # neither a directory nor an id: loading it will say so
+    except HFValidationError:  # neither a directory nor an id: loading says so
         return None
     return Path(cached).parent if isinstance(cached, str) else None
 
@@ -59,10 +59,13 @@ def local_files(path: str) -> list[Path]:
 
 
 def load(path: str, *, trust_remote_code: bool = False, chat_template: str | None = None) -> Any:
-    """The tokenizer behind a directory or hub id.
+    """The tokenizer of a directory or hub id.
+
+    Args:
+        chat_template: takes the place of the tokenizer's own.
 
     Raises:
-        DataError: there is none, or it has no end-of-text token.
+        DataError: there is no tokenizer, or it has no end-of-text token.
     """
     from transformers import AutoTokenizer
 
@@ -79,20 +82,20 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
             f"the tokenizer of {path} has no end-of-text token, which closes every document. "
             f"Set eos_token in its tokenizer_config.json"
         )
-    if hasattr(tokenizer, "legacy"):  # of Llama; transformers forgets to save it, and so would encode otherwise later
+    if hasattr(tokenizer, "legacy"):  # Llama's; transformers does not save it, and a copy would encode differently
         tokenizer.init_kwargs["legacy"] = tokenizer.legacy
     return tokenizer
 
 
 def vocab_size(tokenizer: Any) -> int:
-    """The number of rows that its ids need; more than its length when ids have gaps."""
+    """The number of embedding rows that a tokenizer needs; more than its length when its ids have gaps."""
     return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1)
 
 
 def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
     """Trains a byte-level BPE (Sennrich et al., 2016; Radford et al., 2019) and saves it for from_pretrained.
 
-    Every text can be encoded: the 256 bytes are in the vocabulary. Other starts see the directory whole or not at all.
+    Every text can be encoded: the 256 bytes are in the vocabulary. Other processes see the whole directory or nothing.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -112,17 +115,18 @@ def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
 
 
 def publish(tokenizer: Any, directory: Path) -> None:
-    """Saves a tokenizer, which is there once it is whole."""
+    """Saves a tokenizer in one step: other processes see the whole directory or nothing."""
     staging = directory.with_name(f".{directory.name}.{os.getpid()}")
     tokenizer.save_pretrained(staging)
     try:
         staging.rename(directory)
-    except OSError:  # another start was faster; both made the same
+    except OSError:  # another process was faster; both made the same
         if not directory.is_dir():
             raise
 
 
 def _head(texts: Iterator[str], limit: int) -> Iterator[str]:
+    """The first texts, up to about `limit` bytes."""
     seen = 0
     for text in texts:
         yield text
