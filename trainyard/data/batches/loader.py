@@ -28,6 +28,7 @@ class BatchLayout:
 
     @property
     def global_batch(self) -> int:
+        """Sequences per optimizer step, over all ranks."""
         return self.world_size * self.micro_batch * self.accumulation
 
 

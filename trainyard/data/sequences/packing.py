@@ -204,6 +204,7 @@ class _Room:
         return sequences[:wanted]
 
     def put(self, space: int, sequences: Integers) -> None:
+        """Sequences that now have room for `space` tokens."""
         if space and len(sequences):
             self._stacks[space].append(sequences)
             self._open |= 1 << space

@@ -50,6 +50,50 @@ def parquet_file(file: str) -> Any:
         raise DataError(f"{file}: not a parquet file: {error}") from error
 
 
+class _Window:
+    """The part of a text file in UTF-8 that is being decoded.
+
+    Attributes:
+        text: the part.
+        at: the position in it up to which it is done.
+        line: the line of that position, from 1.
+        complete: does it reach the end of the file?
+    """
+
+    def __init__(self, file: str, stream: IO[bytes]):
+        self._file, self._stream = file, stream
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self.text, self.at, self.line, self.complete = "", 0, 1, False
+
+    def fill(self) -> None:
+        """Drops what is done, and at least doubles the rest.
+
+        Raises:
+            DataError: the file is not UTF-8.
+        """
+        block = self._stream.read(max(CHUNK, len(self.text) - self.at))
+        self.complete = not block
+        try:
+            self.text, self.at = self.text[self.at :] + self._utf8.decode(block, final=self.complete), 0
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self._file}: not UTF-8 ({error.reason}) after line {self.line}. Convert it") from error
+
+    def skip(self) -> str:
+        """Passes over white space; returns the next character, empty at the end of the file."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in " \t\r\n":
+                self.line += self.text[self.at] == "\n"
+                self.at += 1
+            if self.at < len(self.text) or self.complete:
+                return self.text[self.at : self.at + 1]
+            self.fill()
+
+    def pass_over(self, end: int) -> None:
+        """Is done up to a position."""
+        self.line += self.text.count("\n", self.at, end)
+        self.at = end
+
+
 def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, Any]]:
     """The items of a JSON list, each with the line on which it begins, counted from 1.
 
@@ -59,60 +103,39 @@ def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, A
     Raises:
         DataError: the file is not one JSON list; the line is named.
     """
-    decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8-sig")()
-    window, at, line, complete = "", 0, 1, False
-
-    def fill() -> None:
-        nonlocal window, at, complete
-        block = stream.read(max(CHUNK, len(window) - at))
-        complete = not block
-        try:
-            window, at = window[at:] + utf8.decode(block, final=complete), 0
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not UTF-8 ({error.reason}) after line {line}. Convert it") from error
-
-    def skip(characters: str) -> str:
-        """Passes over characters; returns the next character, empty at the end of the file."""
-        nonlocal at, line
-        while True:
-            while at < len(window) and window[at] in characters:
-                line += window[at] == "\n"
-                at += 1
-            if at < len(window) or complete:
-                return window[at : at + 1]
-            fill()
-
-    if (first := skip(" \t\r\n")) != "[":
+    decoder, window = json.JSONDecoder(), _Window(file, stream)
+    if (first := window.skip()) != "[":
         kind = "an object" if first == "{" else repr(first)
         raise DataError(
-            f"{file}:{line}: format json is one list of objects, this begins with {kind}; jsonl is a format"
+            f"{file}:{window.line}: format json is one list of objects, this begins with {kind}; jsonl is a format"
         )
-    at += 1
-    found = skip(" \t\r\n")
+    window.at += 1
+    found = window.skip()
     while found != "]":
         try:
-            item, end = decoder.raw_decode(window, at)
-            if end == len(window) and not complete:
-                raise json.JSONDecodeError("Unterminated", window, end)
+            item, end = decoder.raw_decode(window.text, window.at)
+            if end == len(window.text) and not window.complete:
+                raise json.JSONDecodeError("Unterminated", window.text, end)
         except (ValueError, RecursionError) as error:
-            where = getattr(error, "pos", at)
-            unfinished = str(error).startswith("Unterminated") or where + 16 >= len(window)
-            if found and unfinished and not complete and len(window) - at <= 6 * max_bytes:
-                fill()
+            where = getattr(error, "pos", window.at)
+            unfinished = str(error).startswith("Unterminated") or where + 16 >= len(window.text)
+            if found and unfinished and not window.complete and len(window.text) - window.at <= 6 * max_bytes:
+                window.fill()
                 continue
             reason = getattr(error, "msg", str(error)) if found else "the list does not end"
-            bad = line + window.count("\n", at, where)
+            bad = window.line + window.text.count("\n", window.at, where)
             raise DataError(f"{file}:{bad}: not valid JSON: {reason}. What follows cannot be read") from error
-        yield line, item
-        line += window.count("\n", at, end)
-        at = end
-        found = skip(" \t\r\n")
+        yield window.line, item
+        window.pass_over(end)
+        found = window.skip()
         if found == ",":
-            at += 1
-            found = skip(" \t\r\n")
+            window.at += 1
+            found = window.skip()
         elif found != "]":
             wanted = "a comma or the end of the list" if found else "the end of the list"
-            raise DataError(f"{file}:{line}: not valid JSON: {wanted} is missing. What follows cannot be read")
-    at += 1
-    if skip(" \t\r\n"):
-        raise DataError(f"{file}:{line}: something follows the end of the list; format json is one list of objects")
+            raise DataError(f"{file}:{window.line}: not valid JSON: {wanted} is missing. What follows cannot be read")
+    window.at += 1
+    if window.skip():
+        raise DataError(
+            f"{file}:{window.line}: something follows the end of the list; format json is one list of objects"
+        )
