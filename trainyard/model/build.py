@@ -34,22 +34,7 @@ def build(
         ValueError: the tokenizer yields ids that pretrained embeddings do not have.
     """
     if model.init == "pretrained":
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model.path,
-            config=architecture(model),
-            dtype=torch.float32,
-            attn_implementation=model.attn_implementation,
-            trust_remote_code=model.trust_remote_code,
-        )
-        rows = loaded.config.vocab_size
-        if vocab_size - len(added) > rows:
-            raise ValueError(
-                f"the tokenizer has {vocab_size} ids and the embeddings of {model.path} {rows} rows; "
-                f"set tokenizer.path to the tokenizer that the model was trained with"
-            )
-        if added:
-            add_rows(loaded, vocab_size, added)
-        return loaded
+        return _pretrained(model, vocab_size, added)
     config = architecture(model)
     if own_vocab or config.vocab_size < vocab_size:
         config.vocab_size = vocab_size
@@ -61,6 +46,25 @@ def build(
         )
     initialize(scratch, seed)
     return scratch
+
+
+def _pretrained(model: ModelConfig, vocab_size: int, added: Sequence[int]) -> Any:
+    loaded = AutoModelForCausalLM.from_pretrained(
+        model.path,
+        config=architecture(model),
+        dtype=torch.float32,
+        attn_implementation=model.attn_implementation,
+        trust_remote_code=model.trust_remote_code,
+    )
+    rows = loaded.config.vocab_size
+    if vocab_size - len(added) > rows:
+        raise ValueError(
+            f"the tokenizer has {vocab_size} ids and the embeddings of {model.path} {rows} rows; "
+            f"set tokenizer.path to the tokenizer that the model was trained with"
+        )
+    if added:
+        add_rows(loaded, vocab_size, added)
+    return loaded
 
 
 def architecture(model: ModelConfig) -> Any:

@@ -59,12 +59,7 @@ def build(
     Args:
         args: made before `model`, so that ZeRO-3 could partition it; completed here with what follows from the data.
     """
-    batch_layout = BatchLayout(
-        rank=this.rank,
-        world_size=this.world_size,
-        micro_batch=args.per_device_train_batch_size,
-        accumulation=args.gradient_accumulation_steps,
-    )
+    batch_layout = _batch_layout(this, args)
     state = read_rank_state(this.resume, batch_layout) if this.resume else None
     _complete(args, config.trainer, datasets, batch_layout)
     if this.resume is not None:
@@ -86,6 +81,15 @@ def build(
         restorer=Restorer(this, batch_layout, saver),
     )
     return Training(Trainer(model, args, parts), callbacks)
+
+
+def _batch_layout(this: Rank, args: TrainingArguments) -> BatchLayout:
+    return BatchLayout(
+        rank=this.rank,
+        world_size=this.world_size,
+        micro_batch=args.per_device_train_batch_size,
+        accumulation=args.gradient_accumulation_steps,
+    )
 
 
 def _complete(args: TrainingArguments, trainer: TrainerConfig, datasets: Datasets, batch_layout: BatchLayout) -> None:

@@ -38,13 +38,7 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
     log = run_dir.logs / f"rank-{this.rank}.log"
     _redirect(log)
     follow_controller()
-
-    def note_stop(number: int, frame: FrameType | None) -> None:
-        this.stop_signalled = signal.Signals(number).name
-
-    for number in signals.STOPPING:
-        signal.signal(number, note_stop)
-    signals.let_through()
+    _note_stop_signals(this)
     process = RankProcess(this.rank, os.uname().nodename, os.getpid())
     process.write(run_dir)
     try:
@@ -56,20 +50,34 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
         os._exit(0)  # everything is saved, and a library's thread may still abort an interpreter that shuts down
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
         traceback.print_exc()
-        last_words = LastWords(
-            rank=this.rank,
-            error=" ".join(f"{type(error).__name__}: {error}".split()),
-            step=this.step,
-            final=isinstance(error, FinalError),
-            rollback=isinstance(error, RollbackError),
-            time=time.time(),
-            traceback="".join(traceback.format_exception(error, limit=-6)),
-            log=str(log),
-        )
-        last_words.write(run_dir)
+        _last_words(this, error, log).write(run_dir)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
+
+
+def _note_stop_signals(this: Rank) -> None:
+    """From now on a signal to stop is only noted; the ranks leave together at the end of a step."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        this.stop_signalled = signal.Signals(number).name
+
+    for number in signals.STOPPING:
+        signal.signal(number, note)
+    signals.let_through()
+
+
+def _last_words(this: Rank, error: BaseException, log: Path) -> LastWords:
+    return LastWords(
+        rank=this.rank,
+        error=" ".join(f"{type(error).__name__}: {error}".split()),
+        step=this.step,
+        final=isinstance(error, FinalError),
+        rollback=isinstance(error, RollbackError),
+        time=time.time(),
+        traceback="".join(traceback.format_exception(error, limit=-6)),
+        log=str(log),
+    )
 
 
 def _redirect(log: Path) -> None:

@@ -74,6 +74,7 @@ class Trainer(transformers.Trainer):
     # ---- batches ----
 
     def get_train_dataloader(self) -> TimedLoader:
+        """This rank's micro batches from the step on at which the run goes on."""
         return train_loader(
             self.train_dataset,
             self.data_collator,
@@ -86,6 +87,7 @@ class Trainer(transformers.Trainer):
         )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """This rank's share of the held-out sequences."""
         return eval_loader(
             eval_dataset or self.eval_dataset,
             self.data_collator,
@@ -174,6 +176,7 @@ class Trainer(transformers.Trainer):
         self, dataloader: Any, description: str, prediction_loss_only: Any = None, ignore_keys: Any = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:  # fmt: skip
+        """The figures of the Evaluator, under the names by which the library compares evaluations."""
         model = self.model_wrapped if self.is_in_train else self.model
         counted = self.model_accepts_loss_kwargs
         figures = self.evaluator.run(model, dataloader, self._prepare_inputs, takes_count=counted)
@@ -240,6 +243,7 @@ class Trainer(transformers.Trainer):
     # ---- resuming ----
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Also notes the settings of the new optimizer, before a checkpoint replaces them."""
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if optimizer is None:  # the Trainer's own, into which nothing has been loaded yet
             self.restorer.remember_settings(self.optimizer)

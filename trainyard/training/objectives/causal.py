@@ -20,16 +20,13 @@ class CausalLoss:
 
     def __call__(self, model: Any, batch: Batch) -> tuple[torch.Tensor, Metrics]:
         if batch["input_ids"].numel() == 0:
-            nothing = torch.zeros(1, 2, dtype=torch.int64, device=batch["input_ids"].device)
-            count = {name: batch[name] for name in ("num_items_in_batch",) if name in batch}
-            batch = {"input_ids": nothing, "labels": nothing, **count}
+            batch = _stand_in(batch)
         if not (self.label_smoothing and model.training):
             return model(**batch).loss, {}
+        labels, count = batch["labels"], batch.get("num_items_in_batch")
         outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
         smoothed = LabelSmoother(self.label_smoothing)
-        return smoothed(
-            outputs, batch["labels"], shift_labels=True, num_items_in_batch=batch.get("num_items_in_batch")
-        ), {}
+        return smoothed(outputs, labels, shift_labels=True, num_items_in_batch=count), {}
 
     def items(self, batch: Batch) -> torch.Tensor:
         """Learned tokens; the first of a row has nothing to be predicted from."""
@@ -38,3 +35,10 @@ class CausalLoss:
     def derived(self, loss: float) -> dict[str, float]:
         """The perplexity, bounded so that it stays a number."""
         return {"perplexity": math.exp(min(loss, 700.0))}
+
+
+def _stand_in(batch: Batch) -> Batch:
+    """A row of two tokens for a batch without any, with which the model cannot run."""
+    row = torch.zeros(1, 2, dtype=torch.int64, device=batch["input_ids"].device)
+    count = {name: batch[name] for name in ("num_items_in_batch",) if name in batch}
+    return {"input_ids": row, "labels": row, **count}
