@@ -1,4 +1,4 @@
-"""Which layers of a tiny model get adapters, and what those start from."""
+"""The layers of a tiny model that get adapters, and the first weights of these."""
 
 from pathlib import Path
 from typing import Any
@@ -74,11 +74,11 @@ def first_weights(model: Any) -> list[torch.Tensor]:
 def test_first_weights_follow_from_the_seed_alone() -> None:
     ours = first_weights(adapted(seed=5))
     plain = network()
-    torch.manual_seed(123)  # whatever was drawn before
+    torch.manual_seed(123)  # draws before do not matter
     expected = torch.randn(3)
     torch.manual_seed(123)
     again = adapt(plain, PeftConfig(method="lora"), seed=5)
-    assert torch.randn(3).equal(expected)  # and nothing that is drawn afterwards is changed
+    assert torch.randn(3).equal(expected)  # and draws afterwards stay the same
     assert len(ours) == 3 * len(LINEAR)
     assert all(one.equal(other) for one, other in zip(ours, first_weights(again), strict=True))
     assert not ours[0].equal(first_weights(adapted(seed=6))[0])
@@ -104,8 +104,8 @@ def test_target_modules_that_match_nothing_are_an_error(target_modules: Any) -> 
     ("peft.target_modules=[q_proj, v_proj]", ["q_proj", "v_proj"], 6),
     ("peft=lora", "all-linear", 21),
 ])  # fmt: skip
-def test_an_override_reaches_the_model_as_it_is_meant(tmp_path: Path, override: str, wanted: Any, number: int) -> None:
-    """Through Hydra's quoting and the run's config.yaml, from which every rank reads it."""
+def test_an_override_selects_the_layers_that_it_names(tmp_path: Path, override: str, wanted: Any, number: int) -> None:
+    """An override goes through Hydra's quoting and the run's config.yaml, which every rank reads."""
     saved.save(compose("sft", ["peft=lora", override]), tmp_path / "config.yaml")
     peft = saved.load(tmp_path / "config.yaml").peft
     assert peft.target_modules == wanted

@@ -1,4 +1,4 @@
-"""A run as an experiment of SwanLab. In cloud mode, which needs a server, SwanLab is played by a stand-in."""
+"""A run as an experiment of SwanLab. A stand-in plays SwanLab in cloud mode, which needs a server."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from unit.run_dirs import make_run
 
 
 class StandIn(SimpleNamespace):
-    """SwanLab's init, log, Text and finish; notes what it gets."""
+    """SwanLab's init, log, Text and finish, which note their arguments."""
 
     def __init__(self) -> None:
         super().__init__(begun=[], logged=[], finished=0)
@@ -65,7 +65,7 @@ def test_every_start_continues_one_experiment(tmp_path: Path, swanlab: StandIn) 
     assert (first["name"], first["job_type"], first["group"], first["tags"]) == ("default", "pretrain", None, ["mine"])
 
     steps = [step for step, values in swanlab.logged if "train/loss" in values]
-    assert steps == 2 * list(range(10, 101, 10)), "what SwanLab has already it leaves aside by the step"
+    assert steps == 2 * list(range(10, 101, 10)), "SwanLab ignores a step that it already has"
     opened(make_run(tmp_path, "another"))
     assert swanlab.begun[-1]["id"] != first["id"]
 
@@ -107,7 +107,7 @@ def test_the_experiment_tells_how_the_run_was_started(tmp_path: Path, swanlab: S
     assert swanlab.logged[0] == (0, {"samples/learned": "<|user|>hi\n⟦hello⟧"})
 
 
-def test_charts_stand_in_sections_and_the_losses_over_the_tokens_too(tmp_path: Path, swanlab: StandIn) -> None:
+def test_charts_stand_in_sections_and_losses_also_over_the_tokens(tmp_path: Path, swanlab: StandIn) -> None:
     names = ["loss", "grad_norm", "eval_loss", "mfu", "save_stall_s", "memory_gib", "data_wait", "tokens_seen", "epoch"]
     assert [chart_name(name) for name in names] == [
         "train/loss", "train/grad_norm", "eval/loss", "speed/mfu", "speed/save_stall_s", "memory/memory_gib",
@@ -122,7 +122,7 @@ def test_charts_stand_in_sections_and_the_losses_over_the_tokens_too(tmp_path: P
     assert {tokens: values["by_tokens/loss"] for tokens, values in by_tokens.items()} == rows and len(rows) == 10
 
 
-def test_of_a_long_history_so_much_is_repeated_as_is_drawn() -> None:
+def test_a_long_history_is_repeated_as_far_as_it_is_drawn() -> None:
     rows: list[dict[str, Any]] = [{"step": step, "loss": 1.0} for step in range(1, 4001)]
     rows[10]["eval_loss"] = 2.0
     steps = [row["step"] for row in thinned(rows)]
@@ -149,7 +149,7 @@ def entry_main(*words: str) -> int:
         return entry.main()
 
 
-def test_sync_refuses_a_run_that_goes_on(tmp_path: Path, swanlab: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_refuses_a_live_run(tmp_path: Path, swanlab: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path)
     assert run.acquire()
     assert entry_main("sync", "default", "--outputs", str(tmp_path)) == 2
@@ -160,7 +160,7 @@ def test_sync_refuses_a_run_that_goes_on(tmp_path: Path, swanlab: StandIn, capsy
     assert "there is nothing to send" in capsys.readouterr().err and not swanlab.begun
 
 
-def test_sync_says_what_swanlab_could_not(tmp_path: Path, swanlab: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sync_names_the_error_of_swanlab(tmp_path: Path, swanlab: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(tmp_path)
 
     def fail(**settings: Any) -> None:
@@ -173,12 +173,12 @@ def test_sync_says_what_swanlab_could_not(tmp_path: Path, swanlab: StandIn, caps
 
 
 def experiments(outputs: Path) -> list[tuple[str, str]]:
-    """Names and directories, as the local dashboard has them."""
+    """The names and directories of the local dashboard."""
     with sqlite3.connect(outputs / "swanlog" / "runs.swanlab") as database:
         return database.execute("SELECT name, run_id FROM experiment ORDER BY name").fetchall()
 
 
-def test_what_is_sent_again_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
+def test_a_new_start_replaces_the_experiment_of_the_last_one(tmp_path: Path) -> None:
     """With SwanLab itself."""
     run, _ = make_run(tmp_path), make_run(tmp_path, stage="sft")
     command = [sys.executable, "-m", "trainyard", "runs", "sync", "--outputs", str(tmp_path)]
@@ -194,16 +194,16 @@ def test_what_is_sent_again_takes_the_place_of_what_was_there(tmp_path: Path) ->
     before = experiments(tmp_path)
     assert [name for name, _ in before] == ["default", "default (2)"]
     mine = json.loads(run.tracking.read_text())["id"]
-    half = folder / f"run-20260101_000000-{mine}"  # as of a start that was killed before the dashboard knew of it
+    half = folder / f"run-20260101_000000-{mine}"  # a start that was killed before the dashboard knew of it
     (half / "debug").mkdir(parents=True)
     sync("pretrain/default")
     after = experiments(tmp_path)
     assert [name for name, _ in after] == ["default", "default (2)"] and after[1] == before[1]
     assert after[0] != before[0] and not (folder / before[0][1]).exists() and not half.exists()
     charts = {path.parent.name for path in (folder / after[0][1] / "logs").glob("*/*.log")}
-    assert len(charts) == 10, "all that it measured"
+    assert len(charts) == 10, "every metric of the run"
 
-    for _ in range(2):  # a log to be synced by SwanLab: the newest replaces the one before it, not what is shown
+    for _ in range(2):  # a log for SwanLab to sync replaces the last such log, and no experiment that is shown
         sync("pretrain/default", "--mode", "offline")
     assert experiments(tmp_path) == after
     assert len(list(folder.glob(f"run-*-{mine}"))) == 2

@@ -1,4 +1,4 @@
-"""What becomes of a loss before the backward pass, and what is said of a bad step; real runs are in tests/faults."""
+"""The loss on its way into the backward pass, and the line about a bad step; real runs are in tests/faults."""
 
 import math
 from pathlib import Path

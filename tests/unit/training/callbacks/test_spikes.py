@@ -1,4 +1,4 @@
-"""What counts as a spike of the loss, and that a resumed run decides the same."""
+"""Spikes of the loss, found alike in an undisturbed and in a resumed run."""
 
 import json
 from dataclasses import asdict
@@ -37,7 +37,7 @@ def test_a_low_loss_is_no_spike_and_old_losses_are_forgotten() -> None:
     falling = [10 * 0.8**step for step in range(40)]
     assert spikes(window, falling) == []
     assert window.losses == falling[-10:]
-    assert spikes(window, [5.0]) == [0]  # where it once was
+    assert spikes(window, [5.0]) == [0]  # the level of the beginning
 
 
 def test_a_lasting_rise_becomes_the_new_level() -> None:
@@ -50,7 +50,7 @@ def test_a_lasting_rise_becomes_the_new_level() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(before=LOSSES, after=LOSSES, size=st.integers(10, 20), deviations=st.floats(0.5, 6))
-def test_it_goes_on_from_a_checkpoint_as_if_nothing_had_been(
+def test_a_window_from_a_checkpoint_goes_on_as_if_uninterrupted(
     before: list[float], after: list[float], size: int, deviations: float
 ) -> None:
     window = LossWindow(size, deviations)
