@@ -1,4 +1,4 @@
-"""From conversations to ids, a mask, and the places at which they may be cut."""
+"""Conversations to ids, a loss mask and cut points."""
 
 import json
 from pathlib import Path

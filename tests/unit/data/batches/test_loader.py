@@ -1,19 +1,34 @@
-"""Batches go on from any position: from a step, and from the state of torchdata's loader."""
+"""Batches continue from any position: from a step, and from the state of torchdata's loader."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trainyard.data.batches import loader as loaders
 from trainyard.data.batches.collator import Collator
 from trainyard.data.batches.dataset import TokenDataset
-from trainyard.data.batches.loader import BatchLayout, eval_loader, train_loader
+from trainyard.data.batches.loader import (
+    BatchLayout,
+    MicroBatches,
+    eval_loader,
+    micro_batch_positions,
+    step_positions,
+    train_loader,
+)
+from trainyard.data.sequences.order import Stretches, merged, sample_indices
 from trainyard.data.sequences.packing import Plan, concat
 from unit.stores import make_store
 
-SPLIT = BatchLayout(rank=1, world_size=2, micro_batch=3, accumulation=2)
+LAYOUT = BatchLayout(rank=1, world_size=2, micro_batch=3, accumulation=2)
+
+
+STRETCHES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), max_size=5).map(
+    lambda drawn: merged((first, first + length) for first, length in drawn if length)
+)
 
 
 @pytest.fixture
@@ -23,7 +38,7 @@ def dataset(tmp_path: Path) -> TokenDataset:
 
 
 def batches(dataset: TokenDataset, start_step: int = 0, **options: Any) -> Any:
-    return train_loader(dataset, Collator(4), SPLIT, seed=5, start_step=start_step, max_steps=9, **options).loader
+    return train_loader(dataset, Collator(4), LAYOUT, seed=5, start_step=start_step, max_steps=9, **options).loader
 
 
 def rows(loader: Any) -> list[Any]:
@@ -76,11 +91,11 @@ def test_the_far_end_costs_what_the_beginning_costs(dataset: TokenDataset, monke
 
     monkeypatch.setattr(loaders, "sample_indices", counted)
     many = Counted(dataset)
-    last = len(many) // SPLIT.global_batch
-    near = train_loader(many, Collator(4), SPLIT, seed=5, start_step=0, max_steps=last).loader
+    last = len(many) // LAYOUT.global_batch
+    near = train_loader(many, Collator(4), LAYOUT, seed=5, start_step=0, max_steps=last).loader
     state = {}
     for start, loader in ((0, near), (last - 1, None)):
-        loader = loader or train_loader(many, Collator(4), SPLIT, seed=5, start_step=start, max_steps=last).loader
+        loader = loader or train_loader(many, Collator(4), LAYOUT, seed=5, start_step=start, max_steps=last).loader
         iterator = iter(loader)
         next(iterator)
         state = loader.state_dict()
@@ -100,3 +115,56 @@ def test_evaluation_reads_every_sequence_once_over_all_ranks(dataset: TokenDatas
     assert len({len(share) for share in shares}) == 1
     seen = sorted(row for share in shares for batch in share for row in batch)
     assert seen == [list(range(first, first + 4)) for first in range(0, 100, 4)]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    samples=st.integers(1, 50),
+    world=st.sampled_from([1, 2, 4]),
+    micro=st.sampled_from([1, 2]),
+    start=st.integers(0, 5),
+    skipped=STRETCHES,
+)
+def test_every_layout_trains_on_the_same_samples_in_every_step(
+    samples: int, world: int, micro: int, start: int, skipped: Stretches
+) -> None:
+    def steps(layout: BatchLayout) -> list[list[int]]:
+        """The samples of all ranks, step by step, sorted."""
+        per_step: list[list[int]] = [[] for _ in range(start, 6)]
+        for rank in range(layout.world_size):
+            own = BatchLayout(rank, layout.world_size, layout.micro_batch, layout.accumulation)
+            batches = list(MicroBatches(samples, own, seed=9, start_step=start, max_steps=6, skipped=skipped))
+            assert len(batches) == (6 - start) * layout.accumulation
+            for number, batch in enumerate(batches):
+                per_step[number // own.accumulation].extend(batch)
+        return [sorted(step) for step in per_step]
+
+    left_out = {position for first, stop in skipped for position in range(first, stop)}
+    remaining = np.array([position for position in range(200) if position not in left_out])
+    reference = sample_indices(remaining[8 * start : 48], samples, seed=9).reshape(-1, 8)
+    assert steps(BatchLayout(0, world, micro, 8 // world // micro)) == [sorted(row) for row in reference.tolist()]
+
+
+@settings(max_examples=100, deadline=None)
+@given(skipped=STRETCHES, step=st.integers(0, 9), back=st.integers(1, 5), reach=st.integers(0, 5))
+def test_a_stretch_of_steps_taken_out_later_changes_nothing_before_it(
+    skipped: Stretches, step: int, back: int, reach: int
+) -> None:
+    """As after a second rollback: steps of a run that leaves out other steps already."""
+    layout = BatchLayout(0, 2, 2, 2)
+    taken = np.concatenate([step_positions(layout, number, skipped) for number in range(step, step + reach + 1)])
+    more = merged([*skipped, (int(taken[0]), int(taken[-1]) + 1)])
+    for earlier in range(max(0, step - back), step):
+        assert (step_positions(layout, earlier, more) == step_positions(layout, earlier, skipped)).all()
+    following = [step_positions(layout, number, skipped) for number in (step + reach + 1, step + reach + 2)]
+    assert [step_positions(layout, number, more).tolist() for number in (step, step + 1)] == [
+        each.tolist() for each in following
+    ]
+
+
+def test_the_micro_batches_of_a_step_make_it_up() -> None:
+    layout, skipped = BatchLayout(1, 2, 3, 2), [(15, 17)]
+    assert step_positions(layout, 1, skipped).tolist() == [12, 13, 14, *range(17, 26)]
+    assert micro_batch_positions(layout, 1, 0, 0, skipped).tolist() == [12, 13, 14]
+    assert micro_batch_positions(layout, 1, 0, 1, skipped).tolist() == [17, 18, 19]
+    assert micro_batch_positions(layout, 1, 1, 1, skipped).tolist() == [23, 24, 25]

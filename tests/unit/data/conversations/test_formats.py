@@ -1,4 +1,4 @@
-"""Rows of every format as conversations, and what is said about rows that are none."""
+"""Rows of every format as conversations, and what is wrong with rows that are not."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Exact texts, ids and masks: a dozen templates on every kind of conversation, and some on any conversation."""
+"""Exact texts, ids and loss masks: a dozen templates on every kind of conversation, and some on any conversation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which turns are learned, by setting and by flag, and what of them where a template rewrites history."""
+"""The turns that are learned, by setting and by flag, also where a template rewrites history."""
 
 from typing import Any
 

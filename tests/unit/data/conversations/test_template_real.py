@@ -1,4 +1,4 @@
-"""Conversations and a template of the world: all of them masked and verified, or refused with a reason."""
+"""Real conversations and a real template: all of them masked and verified, or refused with a reason."""
 
 import json
 from collections import Counter

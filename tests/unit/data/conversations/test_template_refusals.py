@@ -1,4 +1,4 @@
-"""What is refused because a template renders it otherwise than it was said, and templates of no use."""
+"""Conversations that a template renders differently than they were said, and templates that cannot be used: refused."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is in the fingerprint by which prepared data is found again, and what is not."""
+"""What the fingerprint covers, by which prepared data is found again, and what it does not."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def test_how_a_source_is_read_is_in_the_fingerprint(tmp_path: Path, before: Any,
         return fingerprint.sources_digest("pretrain", data, tmp_path / "digests.json")
 
     assert digest(before) != digest(after)
-    assert digest(before) == digest(before | {"split": "test"})  # which only the hub has
+    assert digest(before) == digest(before | {"split": "test"})  # which only hub sources have
 
 
 def test_files_of_a_dataset_are_told_apart_by_name(tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from pretrain.encode import Encoder
 from trainyard.config.schema import SourceConfig
 from trainyard.data.batches.dataset import open_datasets
 from trainyard.data.preparation import prepare
-from trainyard.data.preparation.publish import _covered
-from trainyard.data.preparation.summary import histogram, read_summary, summarize
+from trainyard.data.preparation.summary import read_summary, summarize
 from trainyard.data.sequences import plans
 from trainyard.data.store import TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
@@ -39,7 +38,7 @@ EXACT = [
 def test_every_token_of_the_reference_is_trained_on_once(
     tmp_path: Path, tokenizer_path: str, packing: str, part_bytes: int
 ) -> None:
-    """From file to sequences: what the tokenizer gives for each text, then end-of-text, in order, nothing else."""
+    """From file to sequences: the tokenizer's ids of each text, then end-of-text, in order, nothing else."""
     reference = tokenizers.load(tokenizer_path)
     texts = EXACT + make_documents(10)
     rows = [reference(text, split_special_tokens=True)["input_ids"] + [reference.eos_token_id] for text in texts]
@@ -167,23 +166,7 @@ def test_a_failed_preparation_is_not_taken_for_a_store(tmp_path: Path, corpus_fi
     assert len(made) == 1
 
 
-# ---- statistics ----
-
-
-def test_the_summary_counts(tmp_path: Path, corpus_file: Path) -> None:
-    request = request_for(tmp_path / "out", corpus_file, block_size=32, eval_fraction=0.2)
-    prepared = run(request)
-    summary = summarize(prepared, request)
-    assert summary["documents"] == 40
-    assert 0 < summary["held_out"] < 40
-    held_out = plans.load(plans.directory(prepared.store, request.data, 0)).held_out
-    assert summary["sequences"] * 32 + summary["tail"] + held_out.num_tokens == summary["tokens"]
-    assert (summary["fill"], summary["rejected"]) == (1.0, 0)
-    lengths = TokenStore(prepared.store).lengths
-    rows = histogram(prepared)
-    assert sum(count for _, count in rows) == 40
-    for bound, count in rows:
-        assert count == int(((lengths > bound // 2) & (lengths <= bound)).sum())
+# ---- progress ----
 
 
 def test_progress_counts_bytes_up_to_all_of_them(tmp_path: Path, corpus_file: Path, tokenizer_path: str) -> None:
@@ -196,7 +179,3 @@ def test_progress_counts_bytes_up_to_all_of_them(tmp_path: Path, corpus_file: Pa
     assert done == sorted(done)
     assert done[-1] == size
     assert len(set(done)) > 10
-
-
-def test_overlapping_spans_count_once() -> None:
-    assert _covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4

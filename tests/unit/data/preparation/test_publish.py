@@ -1,4 +1,4 @@
-"""Documents that are none: named, left out, or too many."""
+"""Bad documents, named, left out or too many, and the time of a preparation."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from conftest import make_documents
 
 from trainyard.data.preparation import part_writer, prepare
+from trainyard.data.preparation.publish import _covered
 from trainyard.data.preparation.summary import summarize
 from trainyard.errors import DataError
 from unit.preparing import request_for, run
@@ -44,7 +45,7 @@ def test_bad_documents_are_left_out_when_asked_and_listed(tmp_path: Path) -> Non
     assert [(row["file"], row["number"]) for row in rows] == [(str(corpus), 51), (str(corpus), 52)]
     assert rows[0]["reason"] == "column 'text' must hold text, this is int '3'"
     assert rows[0]["text"] == '{"text": 3}'
-    # The same store is refused to one who wants no bad documents, or fewer.
+    # Settings that allow no bad documents, or fewer, refuse the same store.
     for stricter in ({"on_error": "stop"}, {"on_error": "skip", "max_rejected": 0.01}):
         strict = request_for(tmp_path / "out", corpus, **stricter)
         assert prepare.find(strict) is None
@@ -83,3 +84,7 @@ def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n\n")
     with pytest.raises(DataError, match="no document"):
         run(request_for(tmp_path / "out", tmp_path / "empty.jsonl"))
+
+
+def test_overlapping_spans_count_once() -> None:
+    assert _covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4

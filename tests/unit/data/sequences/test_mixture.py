@@ -1,3 +1,5 @@
+"""The documents of a mixture, by weights and epochs, and those that are held out."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ def test_the_held_out_share_depends_on_the_text_alone() -> None:
     hashes = np.array([2**63, 5, 2**64 - 1, 2**62], dtype=np.uint64)
     assert [part.tolist() for part in split_documents(hashes, 0.5)] == [[0, 2], [1, 3]]
     assert [part.tolist() for part in split_documents(hashes, 0.0)] == [[0, 1, 2, 3], []]
-    assert [part.tolist() for part in split_documents(hashes, 1e-30)] == [[0, 2, 3], [1]]  # never none
+    assert [part.tolist() for part in split_documents(hashes, 1e-30)] == [[0, 2, 3], [1]]  # never nothing
 
 
 def test_the_example_of_the_docstring() -> None:
@@ -86,7 +88,7 @@ def test_a_weight_without_tokens_is_named() -> None:
         mix(np.array([0]), np.array([5, 5]), [1, 1], sources((1, 1), (2, 1)), seed=0)
 
 
-def test_plain_sources_are_left_alone() -> None:
+def test_plain_sources_are_not_mixed() -> None:
     assert not is_mixed(sources((None, 1), (None, 1)))
     assert is_mixed(sources((1.0, 1)))
     assert is_mixed(sources((None, 0.5)))

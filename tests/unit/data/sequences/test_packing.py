@@ -1,3 +1,5 @@
+"""Plans by every packing: each token of the documents in exactly one place."""
+
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,57 +9,48 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainyard.data.batches.dataset import TokenDataset
-from trainyard.data.sequences import packing as plan_module
+from trainyard.data.sequences import packing as packings
 from trainyard.data.sequences.packing import PACKINGS, Plan, best_fit, concat, padded
-from unit.stores import make_store
 
-Pieces = list[tuple[int, int]]
+Spans = list[tuple[int, int]]
 
 
-def cut(packing: str, lengths: list[int], block_size: int, **options: Any) -> Plan:
+def pack(packing: str, lengths: list[int], block_size: int, **options: Any) -> Plan:
     """A plan of documents that lie one after another in the store."""
     sizes = np.array(lengths, dtype=np.int64)
     return PACKINGS[packing](np.cumsum(sizes) - sizes, sizes, block_size, **{"keep_tail": True, **options})
 
 
-def sequences(plan: Plan) -> list[Pieces]:
+def sequences(plan: Plan) -> list[Spans]:
     return [plan.spans(index) for index in range(len(plan))]
 
 
 def test_concat_cuts_one_stream() -> None:
-    plan = cut("concat", [3, 4, 5], 4, keep_tail=False)
+    plan = pack("concat", [3, 4, 5], 4, keep_tail=False)
     assert sequences(plan) == [[(0, 3), (3, 4)], [(4, 7), (7, 8)], [(8, 12)]]
     assert plan.tail == 0
-    plan = cut("concat", [3, 0, 2], 4, keep_tail=False)
+    plan = pack("concat", [3, 0, 2], 4, keep_tail=False)
     assert sequences(plan) == [[(0, 3), (3, 4)]]
     assert (plan.tail, plan.num_tokens, plan.fill) == (1, 4, 1.0)
-    assert sequences(cut("concat", [3, 0, 2], 4, keep_tail=True)) == [[(0, 3), (3, 4)], [(4, 5)]]
+    assert sequences(pack("concat", [3, 0, 2], 4, keep_tail=True)) == [[(0, 3), (3, 4)], [(4, 5)]]
 
 
-def test_best_fit_puts_each_piece_where_the_least_room_is_left() -> None:
-    assert sequences(cut("best_fit", [2, 5, 2, 3], 7)) == [[(2, 7), (0, 2)], [(9, 12), (7, 9)]]
+def test_best_fit_puts_each_span_where_the_least_room_is_left() -> None:
+    assert sequences(pack("best_fit", [2, 5, 2, 3], 7)) == [[(2, 7), (0, 2)], [(9, 12), (7, 9)]]
 
 
 def test_best_fit_cuts_only_what_does_not_fit() -> None:
-    assert sequences(cut("best_fit", [9, 3], 4)) == [[(0, 4)], [(4, 8)], [(9, 12), (8, 9)]]
+    assert sequences(pack("best_fit", [9, 3], 4)) == [[(0, 4)], [(4, 8)], [(9, 12), (8, 9)]]
 
 
 def test_padded_gives_a_document_a_sequence() -> None:
-    assert sequences(cut("padded", [2, 0, 9], 4)) == [[(0, 2)], [(2, 6)], [(6, 10)], [(10, 11)]]
-
-
-def test_a_sequence_holds_the_tokens_of_its_pieces(tmp_path: Path) -> None:
-    store = make_store(tmp_path, [[1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3, 3]])
-    dataset = TokenDataset(store, cut("concat", [3, 4, 5], 4))
-    assert [item["input_ids"].tolist() for item in dataset] == [[1, 1, 1, 2], [2, 2, 2, 3], [3, 3, 3, 3]]
-    assert [item["segments"].tolist() for item in dataset] == [[3, 1], [3, 1], [4]]
+    assert sequences(pack("padded", [2, 0, 9], 4)) == [[(0, 2)], [(2, 6)], [(6, 10)], [(10, 11)]]
 
 
 @pytest.fixture(autouse=True)
 def few_blocks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that small plans are cut in several goes too."""
-    monkeypatch.setattr(plan_module, "_BLOCKS_AT_ONCE", 3)
+    """So that small plans are made in several goes too."""
+    monkeypatch.setattr(packings, "_BLOCKS_AT_ONCE", 3)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -71,23 +64,23 @@ def few_blocks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_token_of_the_chosen_documents_is_in_one_place(
     packing: str, lengths: list[int], chosen: st.DataObject, block: int, keep_tail: bool
 ) -> None:
-    """Any documents, in any order, one of them twice where a mixture asks for it."""
+    """Any documents, in any order; a document may be there twice, as in a mixture."""
     sizes = np.array(lengths, dtype=np.int64)
     starts = np.cumsum(sizes) - sizes
     picked = np.array(chosen.draw(st.lists(st.integers(0, len(lengths) - 1))) if lengths else [], dtype=np.int64)
     plan = PACKINGS[packing](starts[picked], sizes[picked], block, keep_tail=keep_tail)
     made = sequences(plan)
-    assert all(0 < sum(stop - start for start, stop in pieces) <= block for pieces in made)
-    seen = [token for pieces in made for start, stop in pieces for token in range(start, stop)]
+    assert all(0 < sum(stop - start for start, stop in spans) <= block for spans in made)
+    seen = [token for spans in made for start, stop in spans for token in range(start, stop)]
     wanted = [int(starts[number]) + place for number in picked for place in range(lengths[number])]
     kept = wanted[: len(wanted) - plan.tail]
     assert (seen == kept) if packing == "concat" else (Counter(seen) == Counter(kept))
     assert plan.num_tokens == len(seen)
     assert plan.tail < block
     assert plan.tail == 0 or (packing == "concat" and not keep_tail)
-    if packing != "concat":  # a document that fits is in one piece
+    if packing != "concat":  # a document that fits is one span
         whole = {(int(starts[n]), int(starts[n]) + lengths[n]) for n in picked if 0 < lengths[n] <= block}
-        assert whole <= {piece for pieces in made for piece in pieces}
+        assert whole <= {span for spans in made for span in spans}
     with pytest.raises(IndexError):
         plan.spans(len(plan))
 
@@ -103,8 +96,8 @@ def test_best_fit_is_what_placing_one_by_one_gives(lengths: list[int], block: in
             rooms[min(fitting, key=lambda number: rooms[number])] -= piece
         else:
             rooms.append(block - piece)
-    made = sequences(cut("best_fit", lengths, block))
-    assert sorted(block - sum(b - a for a, b in pieces) for pieces in made) == sorted(rooms)
+    made = sequences(pack("best_fit", lengths, block))
+    assert sorted(block - sum(b - a for a, b in spans) for spans in made) == sorted(rooms)
 
 
 def test_packing_real_sized_documents_leaves_hardly_a_gap() -> None:

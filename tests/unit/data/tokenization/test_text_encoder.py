@@ -1,4 +1,5 @@
-import json
+"""Texts to ids, by gigatoken and by the reference, alone and with end-of-text as in pretraining."""
+
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pretrain.encode import Encoder
 from trainyard.config.schema import DataConfig
 from trainyard.data.tokenization import text_encoder as encoders
 from trainyard.data.tokenization import tokenizer as tokenizers
-from trainyard.data.tokenization.encoded import Tokens, close, surround
+from trainyard.data.tokenization.encoded import Tokens
 from trainyard.data.tokenization.text_encoder import TextEncoder
 from trainyard.errors import BackendMismatchError
 
@@ -34,15 +35,15 @@ def tokenizer(directory: Path) -> Any:
     return tokenizers.load(str(directory))
 
 
+def rows(tokens: Tokens) -> list[list[int]]:
+    return [part.tolist() for part in np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1])]
+
+
 def wanted(tokenizer: Any, texts: list[str]) -> list[list[int]]:
-    """By the definition: what the tokenizer gives for plain text, then end-of-text."""
+    """By the definition: the tokenizer's ids of plain text, then end-of-text."""
     reference = tokenizers.load(tokenizer.name_or_path)
     ids = [reference(text, split_special_tokens=True)["input_ids"] for text in texts]
     return [[*row, reference.eos_token_id] for row in ids]
-
-
-def rows(tokens: Tokens) -> list[list[int]]:
-    return [part.tolist() for part in np.split(tokens.ids, np.cumsum(tokens.lengths)[:-1])]
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -117,7 +118,7 @@ def test_a_tokenizer_that_gigatoken_refuses_goes_to_the_reference(directory: Pat
     assert rows(encoder(TEXTS)) == wanted(loaded, TEXTS)
 
 
-def test_a_backend_that_differs_on_the_sample_is_not_taken(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_differs_on_the_sample_is_not_used(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     other.encode_special_tokens = True
 
@@ -170,7 +171,7 @@ def test_gigatoken_starts_anew_before_its_cache_grows_too_large(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_documents_by_any_kind_of_tokenizer(kind: str) -> None:
-    """From their start, each with the space before its first word that some put there; 鱻 is in no vocabulary."""
+    """Some put a space before the first word of each document; 鱻 is in no vocabulary."""
     tokenizer = small_tokenizer(kind)
     texts = [*TEXTS, " yard", "鱻", "\n\nyard 🫠"]
     for fast in (True, False):
@@ -183,29 +184,3 @@ def test_documents_by_any_kind_of_tokenizer(kind: str) -> None:
         (spelled,) = rows(encoder(["a</s> <|im_end|>"]))
         special = {n for n, token in tokenizer.added_tokens_decoder.items() if token.special} - {tokenizer.unk_token_id}
         assert [token for token in spelled if token in special] == [tokenizer.eos_token_id]
-
-
-def test_a_tokenizer_of_llama_is_saved_as_it_was_loaded(tmp_path: Path) -> None:
-    small_tokenizer("llama_legacy").save_pretrained(tmp_path / "first")
-    config = json.loads((tmp_path / "first" / "tokenizer_config.json").read_text())
-    for legacy, pieces in ((True, ["</s>", "▁yard"]), (False, ["</s>", "y", "ar", "d"])):
-        (tmp_path / "first" / "tokenizer_config.json").write_text(json.dumps(config | {"legacy": legacy}))
-        tokenizer = tokenizers.load(str(tmp_path / "first"))
-        assert tokenizer.tokenize("</s>yard") == pieces
-        tokenizer.save_pretrained(tmp_path / "second")
-        assert tokenizers.load(str(tmp_path / "second")).tokenize("</s>yard") == pieces
-
-
-def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path, tokenizer: Any) -> None:
-    tokenizer.save_pretrained(tmp_path)
-    config = (tmp_path / "tokenizer_config.json").read_text()
-    (tmp_path / "tokenizer_config.json").write_text(config.replace('"eos_token"', '"other"'))
-    with pytest.raises(tokenizers.DataError, match="no end-of-text token"):
-        tokenizers.load(str(tmp_path))
-
-
-def test_the_examples_of_the_docstrings() -> None:
-    assert rows(surround(Tokens.join([[5, 6], [7]]), [1], [2])) == [[1, 5, 6, 2], [1, 7, 2]]
-    assert rows(close(Tokens.join([[5, 6], [7, 0], []]), 0)) == [[5, 6, 0], [7, 0], [0]]
-    assert rows(close(Tokens.join([[]]), 3)) == [[3]]
-    assert Tokens.join([[1], [], [2, 3]]).document(2).tolist() == [2, 3]
