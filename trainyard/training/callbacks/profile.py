@@ -32,6 +32,7 @@ class ProfileCallback(TrainerCallback):
         self._profile.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._last = min(state.global_step, self._first + self.steps - 1)
         self._profile.step()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -39,5 +40,5 @@ class ProfileCallback(TrainerCallback):
 
     def _write(self, done: profile) -> None:
         done.export_chrome_trace(str(self.path))
-        last = self._first + self.steps - 1
-        self.say(f"trace of steps {self._first} to {last}: {self.path}; open it with https://ui.perfetto.dev")
+        steps = f"trace of steps {self._first} to {self._last}"
+        self.say(f"{steps}: {self.path}; open it with https://ui.perfetto.dev")

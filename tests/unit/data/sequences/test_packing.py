@@ -47,6 +47,16 @@ def test_padded_gives_a_document_a_sequence() -> None:
     assert sequences(pack("padded", [2, 0, 9], 4)) == [[(0, 2)], [(2, 6)], [(6, 10)], [(10, 11)]]
 
 
+def test_the_head_of_a_plan_is_its_first_sequences() -> None:
+    plan = pack("best_fit", [3, 3, 2, 4, 1], 4)
+    assert len(plan) > 2
+    head = plan.head(2)
+    assert sequences(head) == sequences(plan)[:2]
+    assert head.num_tokens == sum(stop - start for spans in sequences(head) for start, stop in spans)
+    assert head.tokens_per_sequence == head.num_tokens / 2
+    assert sequences(plan.head(99)) == sequences(plan) and plan.head(99).num_tokens == plan.num_tokens
+
+
 @pytest.fixture(autouse=True)
 def few_blocks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small plans are made in several goes too."""
