@@ -77,6 +77,7 @@ def _launch(launch: LaunchConfig, devices: Devices, hosts: dict[str, int]) -> It
 def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
     """Precision, and the batch: global = micro batch x accumulation x ranks."""
     trainer, ranks = config.trainer, config.launch.ranks
+    count = f"{ranks} rank{'s' * (ranks != 1)}"
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
         reason = f"{devices.name} computes in it" if devices.bf16 else f"{devices.name} does not; it trains in fp32"
@@ -84,9 +85,7 @@ def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
     if trainer.per_device_train_batch_size is None:
         trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
         total = trainer.global_batch_size
-        whole = (
-            f"the largest up to {LARGEST_MICRO_BATCH} that divides trainer.global_batch_size={total} over {ranks} ranks"
-        )
+        whole = f"the largest up to {LARGEST_MICRO_BATCH} that divides trainer.global_batch_size={total} over {count}"
         reason = whole if total is not None else "trainer.global_batch_size is not given either"
         yield FilledIn("trainer.per_device_train_batch_size", trainer.per_device_train_batch_size, reason)
     micro = trainer.per_device_train_batch_size
@@ -94,11 +93,11 @@ def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
     if trainer.global_batch_size is None:
         accumulated = trainer.gradient_accumulation_steps or 1
         trainer.global_batch_size = unit * accumulated
-        reason = f"{ranks} ranks x {micro} sequences x {accumulated} accumulated"
+        reason = f"{count} x {micro} sequences x {accumulated} accumulated"
         yield FilledIn("trainer.global_batch_size", trainer.global_batch_size, reason)
     if trainer.gradient_accumulation_steps is None and unit > 0 and trainer.global_batch_size % unit == 0:
         trainer.gradient_accumulation_steps = trainer.global_batch_size // unit
-        reason = f"trainer.global_batch_size={trainer.global_batch_size} over {ranks} ranks x {micro} sequences"
+        reason = f"trainer.global_batch_size={trainer.global_batch_size} over {count} x {micro} sequences"
         yield FilledIn("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, reason)
 
 
