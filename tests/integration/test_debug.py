@@ -53,10 +53,16 @@ def test_each_begins_with_the_command_and_composes_with_both_stages_and_recipes(
 
 
 def test_overfit_drives_the_loss_of_one_batch_to_about_zero(tmp_path: Path, corpus: Path) -> None:
-    done = launch(tmp_path, "pretrain", source(corpus), "debug=overfit", "trainer.learning_rate=1e-2")
+    quick = ["launch.num_devices=1", "trainer.per_device_train_batch_size=8", "trainer.max_steps=100"]
+    quick += [
+        "model.hidden_size=192",
+        "model.intermediate_size=512",
+        "model.num_hidden_layers=4",
+    ]  # room for 512 tokens
+    done = launch(tmp_path, "pretrain", source(corpus), "debug=overfit", *quick)
     assert done.run.name.startswith("default-overfit-")
     losses = done.series("loss")
-    assert len(losses) == 20
+    assert len(losses) == 10
     assert losses[0] > 4
     assert losses[-1] < 0.1
     assert "8 sequences of 64 tokens" in done.stdout

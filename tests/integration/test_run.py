@@ -74,6 +74,7 @@ def test_the_screen_shows_what_matters_and_no_library_chatter(zero2_run: Finishe
         assert wanted in said
     for wanted in ("held-out loss", "perplexity", "bash launch/dashboard.sh", "model.path="):
         assert wanted in said
+    assert said.count("filled in: ") == 5 and said.count("filled in: launch.num_devices=2") == 1
     everything = said + zero2_run.stderr
     for noise in ("Warning", "WARNING", "[INFO]", "swanlab:", "torch.distributed"):
         assert noise not in everything

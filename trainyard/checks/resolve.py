@@ -80,8 +80,8 @@ def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
     count = f"{ranks} rank{'s' * (ranks != 1)}"
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
-        reason = f"{devices.name} computes in it" if devices.bf16 else f"{devices.name} does not; it trains in fp32"
-        yield FilledIn("trainer.bf16", trainer.bf16, reason)
+        if devices.bf16:
+            yield FilledIn("trainer.bf16", trainer.bf16, f"{devices.name} computes in it")
     if trainer.per_device_train_batch_size is None:
         trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
         total = trainer.global_batch_size

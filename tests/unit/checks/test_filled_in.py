@@ -30,7 +30,6 @@ def test_the_default_run(tmp_path: Path) -> None:
         "filled in: deepspeed=zero2                        (default of conf/pretrain.yaml)",
         "filled in: tokenizer.path=new                     (a BPE of 2,048 tokens, trained on the data)",
         "filled in: launch.num_devices=2                   (ranks on the CPU: there is no GPU)",
-        "filled in: trainer.bf16=false                     (CPU does not; it trains in fp32)",
         "filled in: trainer.per_device_train_batch_size=4  "
         "(the largest up to 8 that divides trainer.global_batch_size=8 over 2 ranks)",
         "filled in: trainer.gradient_accumulation_steps=1  (trainer.global_batch_size=8 over 2 ranks x 4 sequences)",
