@@ -17,6 +17,7 @@ from trainyard import __version__
 from trainyard.checkpoint import directory as checkpoint_directory
 from trainyard.checkpoint.layout import PARAMETERS, Layout
 from trainyard.checkpoint.manifest import FileEntry, Manifest, entries, unfinished
+from trainyard.checkpoint.pretrained import save_pretrained, save_tensors
 from trainyard.checkpoint.writer import BackgroundWriter
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.errors import FinalError
@@ -37,6 +38,8 @@ class Saver:
 
     Attributes:
         stall_s: for how long the last save held the training up; None before the first.
+        target: the directory of the save that is under way; None outside of `saving`.
+        writer: to be given what goes into `target`, as far as it is large.
     """
 
     directory: Path
@@ -50,8 +53,9 @@ class Saver:
     layout: Layout
     in_background: bool = True
     stall_s: float | None = None
-    _target: Path | None = None
-    _writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+    target: Path | None = None
+    writer: BackgroundWriter = field(default_factory=BackgroundWriter)
+    _last_target: Path | None = None
 
     @contextmanager
     def saving(self, step: int, best: Callable[[], str | None]) -> Iterator[Path]:
@@ -67,33 +71,55 @@ class Saver:
         target = self.directory / f"checkpoint-{step}"
         self.worker.note(now=True, phase=Phase.SAVING)
         self.wait()
-        self._target = target
+        self._last_target = target
         needed = checkpoint_directory.required_bytes(self.directory, self.trainable)
         if self.worker.is_first:
             checkpoint_directory.discard(target)  # what a save that was cut off, or a damaged one, left at this step
             self._require_space(needed)
         dist.barrier()
-        with self._explained(), self._writer.catching(target):
-            yield target
+        self.writer.begin()
+        with self._explained():
+            self.target = target
+            try:
+                yield target
+            finally:
+                self.target = None
         dist.barrier()
         protect = [Path(path) for path in [best()] if path]
-        self._writer.then(lambda: self._note_written(target))
+        self.writer.then(lambda: self._note_written(target))
         if self.worker.is_first:
-            self._writer.then(lambda: self._finish(target, step, protect, started))
+            self.writer.then(lambda: self._finish(target, step, protect, started))
         if not self.in_background or psutil.virtual_memory().available < 2 * needed:
             self.wait()
             dist.barrier()
         self.stall_s = time.monotonic() - started
 
+    def save_model(self, directory: Path, model: Any, tensors: dict[str, torch.Tensor] | None) -> None:
+        """On one rank: the model, or its adapter, as from_pretrained reads it; in the background inside `saving`.
+
+        Args:
+            tensors: the state dict, where the model's own is divided among the ranks.
+        """
+        save_pretrained(model, directory, self.writer.save_tensors if self.target else save_tensors, tensors)
+
+    def save_optimizer(self, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> None:
+        """Inside `saving`, on one rank: all states under DDP, and the names by which any other ranks find them."""
+        assert self.target is not None
+        self.writer.save(optimizer.state_dict(), self.target / "optimizer.pt")
+        self.writer.save(scheduler.state_dict(), self.target / "scheduler.pt")
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+        write_json(self.target / PARAMETERS, {"names": ordered})
+
     def wait(self) -> None:
         """Until the last save is a checkpoint; raises what has gone wrong with it."""
         with self._explained():
-            self._writer.wait()
+            self.writer.wait()
 
     def check(self) -> None:
         """Raises what has gone wrong with the last save, as far as it is known."""
         with self._explained():
-            self._writer.check()
+            self.writer.check()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -105,15 +131,15 @@ class Saver:
                 self._require_space(checkpoint_directory.required_bytes(self.directory, self.trainable))
                 raise
             finally:
-                if self._target and unfinished(self._target):
-                    shutil.rmtree(self._target, ignore_errors=True)
+                if self._last_target and unfinished(self._last_target):
+                    shutil.rmtree(self._last_target, ignore_errors=True)
 
     def _require_space(self, needed: int) -> None:
         if problem := checkpoint_directory.lack_of_space(self.directory, needed):
             raise FinalError(problem)
 
     def _note_written(self, target: Path) -> None:
-        written = {str(file.relative_to(target)): asdict(entry) for file, entry in self._writer.entries.items()}
+        written = {str(file.relative_to(target)): asdict(entry) for file, entry in self.writer.entries.items()}
         write_json(target / WRITTEN.format(self.split.rank), written)
 
     def _finish(self, target: Path, step: int, protect: list[Path], started: float) -> None:
@@ -142,10 +168,3 @@ class Saver:
                 f"launch.grace_period_s={self.grace_period_s:g}: that may not be enough for a save in a preemption. "
                 f"Allow {2 * seconds:.0f} s or more, if the scheduler does"
             )
-
-
-def write_names(target: Path, model: torch.nn.Module, optimizer: Any) -> None:
-    """The names of the parameters in the optimizer's order, by which another world size or ZeRO stage finds them."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-    write_json(target / PARAMETERS, {"names": ordered})

@@ -1,15 +1,12 @@
-"""Files of a checkpoint, serialized in memory at once and written by a thread while the training goes on."""
+"""Files of a checkpoint: serialised in memory at once, written by a thread while the training goes on."""
 
-import contextlib
 import io
 import os
 import queue
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import safetensors.torch
 import torch
@@ -17,15 +14,12 @@ import xxhash
 
 from trainyard.checkpoint.manifest import FileEntry
 
-LEFT_OUT = "training_args.bin"
-"""A pickle that runs code when it is loaded, and that nothing reads."""
-
 
 class BackgroundWriter:
-    """A thread that does what it is given in order, until something fails.
+    """A thread that carries out tasks in their order, until one fails.
 
     Attributes:
-        entries: what was written since `catching` began, by path.
+        entries: the files written since `begin`, by path.
     """
 
     def __init__(self) -> None:
@@ -34,57 +28,51 @@ class BackgroundWriter:
         self._error: Exception | None = None
         threading.Thread(target=self._work, daemon=True, name="checkpoint-writer").start()
 
+    def begin(self) -> None:
+        """Starts an empty list of entries; every earlier task must have been waited for."""
+        self.entries = {}
+
     def then(self, task: Callable[[], None]) -> None:
-        """Has a task done after all earlier ones."""
+        """Adds a task, to be carried out after all earlier ones."""
         self._tasks.put(task)
 
     def check(self) -> None:
-        """Raises what has gone wrong in the thread."""
+        """Raises the error of a task that failed."""
         if self._error is not None:
             raise self._error
 
     def wait(self) -> None:
-        """Until everything is done; raises what has gone wrong."""
+        """Returns when every task is done; raises the error of a task that failed."""
         self._tasks.join()
         self.check()
 
-    @contextlib.contextmanager
-    def catching(self, directory: Path) -> Iterator[None]:
-        """Leaves to the thread what torch.save and safetensors would write below a directory.
+    def save(self, value: Any, file: Path, *, zipped: bool = True) -> None:
+        """As torch.save does: the value may change as soon as this returns, since its bytes are copied to the host.
 
-        Transformers, DeepSpeed and peft write through these two, which take a copy here: of tensors on a GPU too, and
-        in the very bytes that the file will have.
+        The copy takes about 2 s per GiB.
+
+        Args:
+            zipped: the format of PyTorch 1.6 and later; else the older one.
         """
-        self.entries = {}
-        torch_save = torch.save
+        buffer = io.BytesIO()
+        torch.save(value, buffer, _use_new_zipfile_serialization=zipped)
+        self.write(buffer.getbuffer(), file)
 
-        def save(value: Any, file: Any, *args: Any, **kwargs: Any) -> None:
-            if not isinstance(file, str | os.PathLike) or not Path(file).is_relative_to(directory):
-                torch_save(value, file, *args, **kwargs)
-            elif Path(file).name != LEFT_OUT:
-                buffer = io.BytesIO()
-                torch_save(value, buffer, *args, **kwargs)
-                self._put(Path(file), buffer.getbuffer())
+    def save_tensors(self, tensors: dict[str, torch.Tensor], file: Path) -> None:
+        """As `save`, into a safetensors file in the form of transformers."""
+        self.write(safetensors.torch.save(tensors, {"format": "pt"}), file)
 
-        def save_file(tensors: Any, file: Any, metadata: Any = None) -> None:
-            content = safetensors.torch.save(tensors, metadata)
-            self._put(Path(file), memoryview(content))
+    def write(self, content: bytes | memoryview, file: Path) -> None:
+        """Has the content written, which must not change, and flushed to the disk."""
 
-        with contextlib.ExitStack() as patched:
-            patched.enter_context(patch("torch.save", save))
-            for module in sys.modules.keys() & {"transformers.modeling_utils", "peft.peft_model"}:
-                patched.enter_context(patch(f"{module}.safe_save_file", save_file))
-            yield
-
-    def _put(self, file: Path, content: memoryview) -> None:
-        def write() -> None:
+        def task() -> None:
             with file.open("wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
             self.entries[file] = FileEntry(len(content), xxhash.xxh3_128_hexdigest(content))
 
-        self.then(write)
+        self.then(task)
 
     def _work(self) -> None:
         while True:

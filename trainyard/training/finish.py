@@ -77,7 +77,6 @@ def _save_model(this: Rank, training: Training) -> None:
     trainer.save_model(str(staging))
     dist.barrier()
     if this.is_first:
-        (staging / "training_args.bin").unlink(missing_ok=True)  # a pickle that names this machine's paths
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
 

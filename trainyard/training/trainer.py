@@ -11,8 +11,9 @@ import transformers
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from trainyard.checkpoint.deepspeed_engine import in_background
 from trainyard.checkpoint.rank_state import RankState, read_rank_state
-from trainyard.checkpoint.save import Saver, write_names
+from trainyard.checkpoint.save import Saver
 from trainyard.data.batches.collator import Collator
 from trainyard.data.batches.dataset import Datasets
 from trainyard.data.batches.loader import BatchLayout, TimedLoader, eval_loader, train_loader
@@ -205,11 +206,17 @@ class Trainer(transformers.Trainer):
     # ---- saving ----
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Leaves out the copies of tied weights that DeepSpeed's gathering makes: the same file under every stage."""
-        if state_dict is not None:
-            tied = getattr(self.model, "all_tied_weights_keys", {})
-            state_dict = {name: tensor for name, tensor in state_dict.items() if name not in tied}
-        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            directory = Path(output_dir or self.args.output_dir)
+            self.saver.save_model(directory, self.model, state_dict)
+            self.processing_class.save_pretrained(directory)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.is_deepspeed_enabled:
+            with in_background(self.model_wrapped, self.saver.writer):
+                super()._save_optimizer_and_scheduler(output_dir)
+        elif self.args.should_save:
+            self.saver.save_optimizer(self.model, self.optimizer, self.lr_scheduler)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Writes the library's and DeepSpeed's files. The saver makes them a checkpoint, and deletes older ones."""
@@ -219,22 +226,17 @@ class Trainer(transformers.Trainer):
         try:
             with self.speed.paused(), saving as target:
                 super()._save_checkpoint(model, trial)
-                if self.rank.is_first and not self.is_deepspeed_enabled:
-                    write_names(target, self.model, self.optimizer)
-                self._rank_state().write(target, self.batch_layout.rank)
+                RankState(
+                    loss=float(self._tr_loss),
+                    last_logged=self._globalstep_last_logged,
+                    evaluation_due=self.stop.evaluation_due,
+                    bad_steps=self.bad_steps.state(),
+                    spikes=self.spikes.state(),
+                    skipped=self.bad_steps.samples.skipped,
+                ).write(target, self.batch_layout.rank)
         finally:
             self.args.save_total_limit = keep
         self.log({"save_stall_s": round(self.saver.stall_s or 0.0, 4)})
-
-    def _rank_state(self) -> RankState:
-        return RankState(
-            loss=float(self._tr_loss),
-            last_logged=self._globalstep_last_logged,
-            evaluation_due=self.stop.evaluation_due,
-            bad_steps=self.bad_steps.state(),
-            spikes=self.spikes.state(),
-            skipped=self.bad_steps.samples.skipped,
-        )
 
     def require_finite_weights(self) -> None:
         """Collective, before anything is saved; see callbacks.bad_steps."""
