@@ -47,7 +47,7 @@ HEAVY = {"torch", "transformers", "deepspeed", "datasets", "peft", "swanlab"}
 USERS = {
     "hydra": r"config/(hydra|compose|axes)\.py|commands/train\.py",
     "omegaconf": r"config/(hydra|compose|axes)\.py|commands/train\.py",
-    "swanlab": r"tracking/\w+\.py",
+    "swanlab": r"tracking/\w+\.py|compat\.py",
     "optuna": r"sweeps/search\.py",
     "matplotlib": r"runs/charts\.py",
     "gradio": r"web/\w+\.py",

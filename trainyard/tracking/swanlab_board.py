@@ -22,6 +22,8 @@ from itertools import count
 from pathlib import Path
 from typing import ParamSpec
 
+from trainyard import compat
+
 DATABASE = "runs.swanlab"
 
 PATIENCE_S = 30.0
@@ -126,14 +128,7 @@ def name(experiment: Path, name: str) -> None:
 @_softly
 def draw_in_sections() -> None:
     """Draws `train/loss` in the section train, and so on, in experiments that are opened from now on."""
-    from swanlab.deprecated import local
-
-    class Column(local._ColumnInfo):
-        def __init__(self, key: str, kid: str, chart_type: object):
-            super().__init__(key, kid, chart_type)
-            self.section_name, self.section_sort = key.partition("/")[0], None  # None: behind the others
-
-    local._ColumnInfo = Column
+    compat.draw_charts_in_sections()
 
 
 @_softly

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import torch
 
+from trainyard import compat
+
 
 def start_process_group(timeout_s: float) -> None:
     """Joins the ranks by NCCL where there are GPUs, and by gloo elsewhere. Collective.
@@ -18,9 +20,7 @@ def start_process_group(timeout_s: float) -> None:
     """
     import deepspeed
 
-    # DeepSpeed would compile a shared-memory all-reduce for inference at the first launch on a CPU. Training never
-    # calls it, and a process killed meanwhile leaves a lock that every later run waits for.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    compat.skip_shared_memory_all_reduce()
     on_gpu = torch.cuda.is_available()
     wanted = os.environ.get("TRAINYARD_DEVICE", "cuda" if on_gpu else "cpu")
     if on_gpu != (wanted == "cuda"):

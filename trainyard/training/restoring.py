@@ -8,6 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from trainyard import compat
 from trainyard.checkpoint import directory
 from trainyard.checkpoint.convert import SCHEDULE, convert
 from trainyard.checkpoint.manifest import Manifest, verify
@@ -55,7 +56,7 @@ class Restorer:
         """
         if is_universal(found):
             if engine is not None:
-                _expect_universal(engine, False)  # the next may be one of this run's own
+                compat.expect_universal_checkpoint(engine, False)  # the next may be one of this run's own
                 load_buffers(found, model)
             else:
                 load_states(found, model, optimizer)
@@ -91,9 +92,9 @@ class Restorer:
             self._require_convertible(best)
             convert(best, target, fp16=layout.precision == "fp16")
         dist.barrier()
-        _expect_universal(engine, True)
+        compat.expect_universal_checkpoint(engine, True)
         yield target
-        _expect_universal(engine, False)
+        compat.expect_universal_checkpoint(engine, False)
 
     def _require_convertible(self, best: Path) -> None:
         if reason := verify(best):
@@ -103,7 +104,3 @@ class Restorer:
         what = f"the conversion of {best.name}"
         if problem := directory.lack_of_space(self.saver.directory, manifest.state_bytes(), what):
             raise FinalError(problem)
-
-
-def _expect_universal(engine: Any, expected: bool) -> None:
-    engine._config.load_universal_checkpoint = expected

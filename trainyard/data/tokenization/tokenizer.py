@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from trainyard.compat import save_legacy
 from trainyard.errors import DataError
 from trainyard.files import first_line
 
@@ -82,8 +83,7 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
             f"the tokenizer of {path} has no end-of-text token, which closes every document. "
             f"Set eos_token in its tokenizer_config.json"
         )
-    if hasattr(tokenizer, "legacy"):  # Llama's; transformers does not save it, and a copy would encode differently
-        tokenizer.init_kwargs["legacy"] = tokenizer.legacy
+    save_legacy(tokenizer)
     return tokenizer
 
 
