@@ -1,9 +1,10 @@
-"""Makes of a checkpoint one that any number of ranks can load under any ZeRO stage, or none:
+"""Converts a checkpoint, so that any number of ranks can load it under any ZeRO stage or under DDP:
 
 python -m trainyard.checkpoint.convert CHECKPOINT TARGET [--fp16]
 
-It is DeepSpeed's universal checkpoint: the weights and the moments of each parameter whole, in float32, in files of
-their own. DeepSpeed's ds_to_universal makes one that no other stage can load, and takes its room on the disk twice.
+The target has the form of DeepSpeed's universal checkpoint: each parameter has whole weights and moments in float32,
+in files of its own. DeepSpeed's own ds_to_universal makes a target that no other stage can load, and takes its size on
+the disk twice.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from trainyard.files import read_json
 from trainyard.machine.processes import follow_controller
 
 LATEST = "latest_universal"
-"""The file by which DeepSpeed, and we, know a universal checkpoint; it names the directory with the states."""
+"""The file by which DeepSpeed and we recognise a universal checkpoint; it names the directory with the states."""
 
 
 SCHEDULE = "scheduler.pt"
@@ -41,36 +42,37 @@ Shapes = list[dict[str, torch.Size]]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's states by name, each in the parts that the ranks hold, in order; to be joined."""
+    """A parameter as the ranks hold it."""
 
     name: str
     shape: torch.Size
     parts: dict[str, list[Tensor]]
+    """By state, WEIGHTS and MOMENTS: the flat parts of all ranks, which make the whole in this order."""
 
 
 @dataclass(frozen=True)
 class States:
-    """What the files of a checkpoint say, whoever wrote them; the tensors stay on the disk until they are asked for."""
+    """The states of a checkpoint in one form for all stages. Tensors stay on the disk until they are used."""
 
     parameters: Iterator[Parameter]
     updates: float
-    """Steps that the optimizer has made, by which Adam corrects its moments."""
+    """Steps that the optimizer has taken, by which Adam corrects the bias of its moments."""
     learning_rate: float
-    """Of its next step."""
+    """Of the next step."""
     model: dict[str, Any]
-    """What DeepSpeed keeps beside the states."""
+    """All else that DeepSpeed keeps: step counters, buffers, a schedule of its own. Empty under DDP."""
     loss_scale: dict[str, Any]
-    """Of fp16; empty under another precision."""
+    """The state of fp16's loss scale; empty under another precision."""
 
 
 def convert(source: Path, target: Path, *, fp16: bool) -> None:
-    """Writes `target`, which is there once it is whole. The files it shares with `source` are links to them.
+    """Writes `target` in one step. Files that need no change are links to those of `source`.
 
     Args:
-        fp16: the ranks that will load it compute in fp16, and go on with its loss scale if it has one.
+        fp16: the ranks that will load the target compute in fp16, and go on with the loss scale of the source.
 
     Raises:
-        ValueError: the states are not those of Adam, or the checkpoint does not name its parameters.
+        ValueError: the states are not Adam's, or the checkpoint does not name its parameters.
     """
     staging = target.with_name(f".{target.name}.{os.getpid()}")
     folder = staging / f"global_step{directory.step_of(source)}"
@@ -99,7 +101,10 @@ def _of_zero(folder: Path) -> States:
 
 
 def _of_zero_1_and_2(ranks: list[dict[str, Any]], shapes: Shapes) -> Iterator[Parameter]:
-    """A group is one vector, cut into a piece for each rank wherever that may be; a mapping tells what lies where."""
+    """A group is one vector, cut into equal pieces, one a rank; a mapping says which part of a piece is a parameter's.
+
+    group    [ a a a | a b b | b b c | c c - ]        for 4 ranks; rank 1 holds the end of a and the start of b
+    """
     for number, group in enumerate(shapes):
         for name, shape in group.items():
             parts: dict[str, list[Tensor]] = {WEIGHTS: [], **{key: [] for key in MOMENTS}}
@@ -115,7 +120,11 @@ def _of_zero_1_and_2(ranks: list[dict[str, Any]], shapes: Shapes) -> Iterator[Pa
 
 
 def _of_zero_3(ranks: list[dict[str, Any]], shapes: Shapes) -> Iterator[Parameter]:
-    """Every parameter is cut into equal pieces, the last one filled up; a rank's vector has its pieces in order."""
+    """Every parameter is cut into equal pieces, the last one padded; a rank's vector holds its pieces in order.
+
+    rank 0   [ a a | b b ... ]        a has 3 values, b has 4, for 2 ranks
+    rank 1   [ a - | b b ... ]
+    """
     for number, group in enumerate(shapes):
         offset = 0
         for name, shape in group.items():
@@ -142,7 +151,7 @@ def _of_ddp(source: Path) -> States:
     def parameters() -> Iterator[Parameter]:
         for number, name in enumerate(names):
             weight = weights(name)
-            nothing = dict.fromkeys(MOMENTS, torch.zeros_like(weight))  # it has never had a gradient
+            nothing = dict.fromkeys(MOMENTS, torch.zeros_like(weight))  # of a weight that never had a gradient
             moments = {key: [moment] for key, moment in _moments(optimizer["state"].get(number, nothing)).items()}
             yield Parameter(name, weight.shape, {WEIGHTS: [weight], **moments})
 
@@ -150,7 +159,7 @@ def _of_ddp(source: Path) -> States:
 
 
 def _weights(source: Path) -> Callable[[str], Tensor]:
-    """A parameter's weights by its name."""
+    """A function that reads the weights of a parameter, given its name."""
     files = [safe_open(file, framework="pt") for file in sorted(source.glob("*.safetensors"))]
     places = {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
@@ -170,12 +179,12 @@ def _moments(state: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _progress(optimizer: dict[str, Any]) -> tuple[float, float]:
-    """Updates and learning rate."""
+    """Steps taken, and the learning rate of the next one."""
     return float(next(iter(optimizer["state"].values()))["step"]), float(optimizer["param_groups"][0]["lr"])
 
 
 def _write(parameter: Parameter, updates: float, folder: Path) -> str:
-    """One directory, a file for each state, as DeepSpeed reads it. One whole parameter is in memory at a time."""
+    """Makes a directory with a file for each state, as DeepSpeed reads it; one state at a time is whole in memory."""
     place = folder / parameter.name
     place.mkdir(parents=True)
     for key, parts in parameter.parts.items():
@@ -186,10 +195,10 @@ def _write(parameter: Parameter, updates: float, folder: Path) -> str:
 
 
 def _write_common(states: States, parameters: int, folder: Path, *, fp16: bool) -> None:
-    """What belongs to no parameter, where the stages look for it.
+    """Writes the optimizer's common state to where each stage looks for it.
 
-    Of the groups' settings only the learning rate is there: the others are the command's own, see apply_settings in
-    trainyard.checkpoint.restore. ZeRO-1 and 2 load as many groups as they find here; there are no more than parameters.
+    Of the groups' settings it has the learning rate only: the others are the command's, see apply_settings in
+    trainyard.checkpoint.restore. ZeRO-1 and 2 load one group for each entry; no run has more groups than parameters.
     """
     import deepspeed
 
@@ -205,14 +214,14 @@ def _write_common(states: States, parameters: int, folder: Path, *, fp16: bool) 
 
 
 def _write_schedule(source: Path, staging: Path, folder: Path, model: dict[str, Any]) -> None:
-    """The schedule is in scheduler.pt when it is the Trainer's, among the states when it is DeepSpeed's; here in both.
+    """Writes the schedule to both places: scheduler.pt, for the Trainer, and the model states, for DeepSpeed.
 
-    Beside it lie the model's buffers and the few other things that DeepSpeed wants to know.
+    The model states also have the model's buffers and DeepSpeed's counters.
     """
     file = source / SCHEDULE
     schedule = torch.load(file, weights_only=True) if file.is_file() else model["lr_scheduler"]
     if "lr_lambdas" in schedule:
-        schedule["lr_lambdas"] = []  # one for each group of the optimizer that was; they are functions, without a state
+        schedule["lr_lambdas"] = []  # None for each group of the old optimizer: functions have no state
     torch.save(schedule, staging / SCHEDULE)
     known: dict[str, Any] = {
         "global_steps": directory.step_of(source),
@@ -228,12 +237,13 @@ def _write_schedule(source: Path, staging: Path, folder: Path, model: dict[str, 
 
 
 def _load(file: Path) -> dict[str, Any]:
-    """A file of a checkpoint that was verified, its tensors mapped into memory."""
+    """A file of a verified checkpoint, its tensors mapped into memory."""
     loaded: dict[str, Any] = torch.load(file, map_location="cpu", mmap=True, weights_only=False)
     return loaded
 
 
 def main() -> None:
+    """The command of this module; ends with the controller that started it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("target", type=Path)

@@ -1,6 +1,6 @@
-"""Checkpoint directories: the manifest that makes one whole, finding the newest good one, deleting old ones.
+"""The checkpoints of a run: listed, the newest good one found, old ones deleted, room for the next one.
 
-Needs no torch, so the controller chooses what to resume from before a GPU is claimed.
+Needs no torch: the controller chooses the checkpoint to resume from before a GPU is claimed.
 """
 
 import re
@@ -16,17 +16,19 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True)
 class Verdict:
-    """One checkpoint directory; `reason` tells why it cannot be used and is None for a good one."""
+    """A checkpoint directory, judged."""
 
     path: Path
     step: int
     reason: str | None
+    """Why it cannot be used; None for a good one."""
 
 
 def required_bytes(directory: Path, trainable: int) -> int:
-    """About what the next checkpoint takes: as much as the newest, or 20 bytes for each trainable parameter.
+    """Estimates the next checkpoint: as large as the newest, or 20 bytes for each trainable parameter.
 
-    These are the weights for transformers and for DeepSpeed, a float32 copy and two moments of AdamW.
+    20 bytes are the weights twice in 16 bits, for transformers and for DeepSpeed, and in float32 a copy of them and two
+    moments of AdamW.
     """
     newest = newest_whole(directory)
     manifest = Manifest.read(newest) if newest else None
@@ -34,7 +36,7 @@ def required_bytes(directory: Path, trainable: int) -> int:
 
 
 def lack_of_space(directory: Path, needed: int, what: str = "a checkpoint") -> str | None:
-    """A message when the disk of the checkpoints has not enough room for one more, or for what is made of one."""
+    """Says that the disk of `directory` has less than `needed` bytes for `what`; None when there is room."""
     free = shutil.disk_usage(directory).free
     if free >= needed:
         return None
@@ -47,7 +49,7 @@ def lack_of_space(directory: Path, needed: int, what: str = "a checkpoint") -> s
 
 
 def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
-    """(step, path) of every checkpoint-<step> directory, newest first, good or not."""
+    """(step, path) of every directory checkpoint-<step>, newest first, whether good or not."""
     if not directory.is_dir():
         return []
     found = ((step_of(path), path) for path in directory.iterdir() if path.is_dir())
@@ -55,18 +57,18 @@ def list_checkpoints(directory: Path) -> list[tuple[int, Path]]:
 
 
 def step_of(checkpoint: Path) -> int | None:
-    """The step in a directory's name, None when it is not named checkpoint-<step>."""
+    """The step in a directory's name; None for a name of another form than checkpoint-<step>."""
     match = _NAME.fullmatch(checkpoint.name)
     return int(match[1]) if match else None
 
 
 def newest_whole(directory: Path) -> Path | None:
-    """The newest checkpoint that has a manifest, its files not verified."""
+    """The newest checkpoint whose save has finished; its files are not verified."""
     return next((path for _, path in list_checkpoints(directory) if (path / MANIFEST).is_file()), None)
 
 
 def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:
-    """The newest checkpoint that verifies, and those that were passed over, each with the reason."""
+    """The newest checkpoint that can be trusted, and the newer ones that cannot, each with the reason."""
     passed_over: list[Verdict] = []
     for step, path in list_checkpoints(directory):
         verdict = Verdict(path, step, verify(path))
@@ -77,9 +79,9 @@ def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:
 
 
 def rotate(directory: Path, keep: int | None, protect: Iterable[Path] = ()) -> None:
-    """Deletes whole checkpoints beyond the newest `keep` (None: keeps all), never one of `protect`.
+    """Deletes whole checkpoints beyond the newest `keep` (None keeps all), but never one of `protect`.
 
-    A directory without a manifest neither counts nor is deleted here, so a half-written save never costs a good one.
+    A directory without a manifest neither counts nor is deleted: a half-written save never costs a good checkpoint.
     """
     if keep is None:
         return
@@ -91,7 +93,7 @@ def rotate(directory: Path, keep: int | None, protect: Iterable[Path] = ()) -> N
 
 
 def discard(checkpoint: Path) -> None:
-    """Deletes a directory, if it is there, its manifest first: cut off, no checkpoint is left rather than a bad one."""
+    """Deletes a directory, if it is there. The manifest goes first: what a kill leaves behind is no checkpoint."""
     if checkpoint.is_dir():
         (checkpoint / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(checkpoint)

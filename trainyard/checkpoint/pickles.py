@@ -1,4 +1,4 @@
-"""What a pickle would call when it is loaded, found without loading it (Python's own pickletools)."""
+"""Finds the functions and classes that a pickle would call when it is loaded, without loading it, by pickletools."""
 
 import io
 import pickletools
@@ -25,14 +25,14 @@ _HARMLESS = re.compile(
     r"|(__builtin__|builtins) (set|frozenset|slice|complex|bytearray)"
     r"|deepspeed\.(runtime|utils)\.[\w.]+ ([A-Z]\w*|fragment_address)"
 )
-"""`module name` of what PyTorch, NumPy and DeepSpeed put into checkpoints: data and the classes that hold it."""
+"""`module name` of all that PyTorch, NumPy and DeepSpeed put into checkpoints: data, and the classes that hold data."""
 
 
 def foreign(file: Path) -> str | None:
-    """A function or class that a file would call and that is no part of a checkpoint; None when there is none.
+    """The first function or class that a file would call and no checkpoint needs; None for a harmless file.
 
     Raises:
-        ValueError: it is no pickle.
+        ValueError: the file is no pickle.
     """
     try:
         for stream in _pickles(file):
@@ -46,7 +46,7 @@ def foreign(file: Path) -> str | None:
 
 
 def _pickles(file: Path) -> Iterator[io.BytesIO]:
-    """Streams of pickles one after another, found as torch.load finds them."""
+    """Streams of one or more pickles each, found in a file as torch.load finds them."""
     with file.open("rb") as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"
         stream.seek(0)
@@ -60,7 +60,7 @@ def _pickles(file: Path) -> Iterator[io.BytesIO]:
 
 
 def _globals(stream: io.BytesIO) -> Iterator[str]:
-    """`module name` of everything that is looked up; the module of a computed name is unknown: `? name`."""
+    """`module name` of everything that one pickle looks up; `? name` where the module is computed."""
     strings: list[str | None] = []
     memo: dict[Any, str | None] = {}
     for operation, argument, _ in pickletools.genops(stream):

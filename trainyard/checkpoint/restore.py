@@ -1,4 +1,4 @@
-"""Loading a checkpoint that another number of ranks wrote, under another ZeRO stage, or with other settings."""
+"""Loads the states that the Trainer and DeepSpeed do not: after a change of ranks, of the ZeRO stage or of settings."""
 
 import os
 import random
@@ -17,24 +17,24 @@ from trainyard.checkpoint.manifest import Manifest
 from trainyard.data.batches.loader import BatchLayout
 
 Settings = list[dict[str, Any]]
-"""Of an optimizer: for each of its groups, everything but the parameters."""
+"""For each group of an optimizer, all of its values but the parameters."""
 
 
 def is_universal(found: Path) -> bool:
-    """Is it one that trainyard.checkpoint.convert made?"""
+    """Was this checkpoint made by trainyard.checkpoint.convert?"""
     return (found / LATEST).is_file()
 
 
 def settings_of(optimizer: Any) -> Settings:
-    """Of a new optimizer, with its first learning rate as initial_lr."""
+    """The settings of a new optimizer, with the first learning rate as initial_lr."""
     changing = ("params", "lr", "step")
     return [{key: value for key, value in group.items() if key not in changing} for group in optimizer.param_groups]
 
 
 def apply_settings(optimizer: Any, scheduler: Any, settings: Settings) -> None:
-    """Learning rate, weight decay and the like as this command has them, for a checkpoint brings those of its own run.
+    """Replaces the learning rate, weight decay and the like of a loaded checkpoint by those of this command.
 
-    Where nothing was changed, nothing changes.
+    Where the command has the same settings, every bit stays.
     """
     for group, wanted in zip(optimizer.param_groups, settings, strict=True):
         group.update(wanted)
@@ -49,26 +49,27 @@ def apply_settings(optimizer: Any, scheduler: Any, settings: Settings) -> None:
 
 
 def load_states(found: Path, model: torch.nn.Module, optimizer: Any) -> None:
-    """Weights, moments and learning rate, for ranks that each hold all of them, as under DDP."""
+    """Loads weights, moments and the learning rate from a universal checkpoint, on a rank that holds them all (DDP)."""
     names = {parameter: name for name, parameter in model.named_parameters()}
-    common = _read(_states(found) / "optimizer_state.pt")
+    common = read_states(_states(found) / "optimizer_state.pt")
     for group in optimizer.param_groups:
         group["lr"] = common["param_groups"][0]["lr"]
         for parameter in group["params"]:
             place = _states(found) / names[parameter]
-            parameter.data.copy_(_read(place / f"{WEIGHTS}.pt")["param"])
-            moments = {key: _read(place / f"{key}.pt")["param"].to(parameter.device) for key in MOMENTS}
-            optimizer.state[parameter] = {"step": _read(place / "step.pt"), **moments}
+            parameter.data.copy_(read_states(place / f"{WEIGHTS}.pt")["param"])
+            moments = {key: read_states(place / f"{key}.pt")["param"].to(parameter.device) for key in MOMENTS}
+            optimizer.state[parameter] = {"step": read_states(place / "step.pt"), **moments}
 
 
 def load_buffers(found: Path, model: torch.nn.Module) -> None:
+    """Loads the model's buffers from a universal checkpoint, which DeepSpeed leaves as they are."""
     buffers = dict(model.named_buffers())
-    for name, saved in _read(_states(found).with_name("mp_rank_00_model_states.pt"))["module"].items():
+    for name, saved in read_states(_states(found).with_name("mp_rank_00_model_states.pt"))["module"].items():
         buffers[name].copy_(saved)
 
 
 def set_step_counters(adam: Optimizer) -> None:
-    """Steps as this Adam counts them. PyTorch's does in a tensor, beside the parameter where a kernel reads it."""
+    """Gives the step counters the type of this Adam: PyTorch's are tensors, on the device when its kernel is there."""
     on_device = any(group.get("fused") or group.get("capturable") for group in adam.param_groups)
     for parameter, state in adam.state.items():
         step = float(state["step"])
@@ -77,7 +78,7 @@ def set_step_counters(adam: Optimizer) -> None:
 
 
 def restore_randomness(found: Path, split: BatchLayout, *, seed: int, step: int) -> None:
-    """Goes on with the random state of the rank of this number; a new rank begins from seed, rank and step."""
+    """Restores the random state of the rank with the same number; a new rank takes one from seed, rank and step."""
     manifest = Manifest.read(found)
     alone = manifest is not None and manifest.world_size == 1 and split.rank == 0
     file = found / ("rng_state.pth" if alone else f"rng_state_{split.rank}.pth")
@@ -85,7 +86,7 @@ def restore_randomness(found: Path, split: BatchLayout, *, seed: int, step: int)
         transformers.set_seed(xxhash.xxh3_64_intdigest(f"{seed} {split.rank} {step}".encode()) % 2**32)
         return
     with safe_globals():
-        states = _read(file)
+        states = read_states(file)
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.random.set_rng_state(states["cpu"])
@@ -98,13 +99,14 @@ def _states(found: Path) -> Path:
     return found / (found / LATEST).read_text() / "zero"
 
 
-def _innermost(optimizer: Any) -> Optimizer:
-    """The optimizer within the wrappers of Accelerate and DeepSpeed."""
+def innermost(optimizer: Any) -> Optimizer:
+    """The optimizer inside the wrappers of Accelerate and DeepSpeed."""
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     assert isinstance(optimizer, Optimizer)
     return optimizer
 
 
-def _read(file: Path) -> Any:
+def read_states(file: Path) -> Any:
+    """The content of a pickle of a checkpoint, on the CPU; only data is loaded, never code."""
     return torch.load(file, map_location="cpu", weights_only=True)

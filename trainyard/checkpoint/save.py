@@ -1,4 +1,4 @@
-"""A save from the first byte to the manifest: room for it, what becomes of one that fails, how long it takes."""
+"""A save from the first byte to the manifest: the room it needs, its failures, and how long it takes."""
 
 import shutil
 import time
@@ -26,32 +26,35 @@ from trainyard.rundir.messages import Phase
 from trainyard.rundir.rank import Rank
 
 WRITTEN = "written_{}.json"
-"""In a checkpoint to be: what a rank has written, once all of it is on the disk."""
-
+"""In an unfinished checkpoint: the entries of the files of a rank, once all of them are on the disk."""
 
 POLL_S = 0.02
+"""Rank 0 looks for the other ranks' lists in this interval."""
 
 
 @dataclass
 class Saver:
-    """Makes checkpoints of what the Trainer and DeepSpeed write, while the training goes on.
+    """Makes checkpoints of the files that the Trainer and DeepSpeed write, while the training goes on.
+
+    Large files go through `writer`, in memory first. Once a rank's are on the disk it lists them in WRITTEN; rank 0
+    waits for all lists and writes the manifest, which makes the directory a checkpoint.
 
     Attributes:
-        stall_s: for how long the last save held the training up; None before the first.
-        target: the directory of the save that is under way; None outside of `saving`.
-        writer: to be given what goes into `target`, as far as it is large.
+        stall_s: seconds for which the last save held the training up; None before the first.
+        target: the directory of the save under way; None outside of `saving`.
     """
 
     directory: Path
-    worker: Rank
-    split: BatchLayout
+    rank: Rank
+    batch_layout: BatchLayout
     keep: int | None
-    """Checkpoints that stay; None: all."""
+    """Checkpoints that stay; None keeps all."""
     trainable: int
-    """Parameters, by which the room for the first checkpoint is estimated."""
+    """Trainable parameters, by which the size of the first checkpoint is estimated."""
     grace_period_s: float
     layout: Layout
     in_background: bool = True
+    """False, or too little memory, holds the training up until the checkpoint is whole."""
     stall_s: float | None = None
     target: Path | None = None
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
@@ -59,22 +62,22 @@ class Saver:
 
     @contextmanager
     def saving(self, step: int, best: Callable[[], str | None]) -> Iterator[Path]:
-        """Yields the directory to write to, on every rank; later it is a checkpoint, and older ones may go.
+        """Collective. Yields the directory to write to, which becomes a checkpoint later; older ones may be deleted.
 
         Args:
-            best: the checkpoint of the best evaluation, which is never deleted; asked once all is serialized.
+            best: returns the checkpoint of the best evaluation, which is never deleted; called after the body.
 
         Raises:
             FinalError: the disk is full. What was written is deleted, and the last checkpoint is untouched.
         """
         started = time.monotonic()
         target = self.directory / f"checkpoint-{step}"
-        self.worker.note(now=True, phase=Phase.SAVING)
+        self.rank.note(now=True, phase=Phase.SAVING)
         self.wait()
         self._last_target = target
         needed = checkpoint_directory.required_bytes(self.directory, self.trainable)
-        if self.worker.is_first:
-            checkpoint_directory.discard(target)  # what a save that was cut off, or a damaged one, left at this step
+        if self.rank.is_first:
+            checkpoint_directory.discard(target)  # the rest of a save that was cut off, or a damaged checkpoint
             self._require_space(needed)
         dist.barrier()
         self.writer.begin()
@@ -87,7 +90,7 @@ class Saver:
         dist.barrier()
         protect = [Path(path) for path in [best()] if path]
         self.writer.then(lambda: self._note_written(target))
-        if self.worker.is_first:
+        if self.rank.is_first:
             self.writer.then(lambda: self._finish(target, step, protect, started))
         if not self.in_background or psutil.virtual_memory().available < 2 * needed:
             self.wait()
@@ -95,7 +98,7 @@ class Saver:
         self.stall_s = time.monotonic() - started
 
     def save_model(self, directory: Path, model: Any, tensors: dict[str, torch.Tensor] | None) -> None:
-        """On one rank: the model, or its adapter, as from_pretrained reads it; in the background inside `saving`.
+        """Saves, on one rank, the model or its adapter for from_pretrained; in the background inside `saving`.
 
         Args:
             tensors: the state dict, where the model's own is divided among the ranks.
@@ -103,7 +106,10 @@ class Saver:
         save_pretrained(model, directory, self.writer.save_tensors if self.target else save_tensors, tensors)
 
     def save_optimizer(self, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> None:
-        """Inside `saving`, on one rank: all states under DDP, and the names by which any other ranks find them."""
+        """Saves, on one rank under DDP and inside `saving`, optimizer and schedule.
+
+        The names of the parameters go beside them, in the optimizer's order: other ranks and stages find them by these.
+        """
         assert self.target is not None
         self.writer.save(optimizer.state_dict(), self.target / "optimizer.pt")
         self.writer.save(scheduler.state_dict(), self.target / "scheduler.pt")
@@ -112,18 +118,18 @@ class Saver:
         write_json(self.target / PARAMETERS, {"names": ordered})
 
     def wait(self) -> None:
-        """Until the last save is a checkpoint; raises what has gone wrong with it."""
+        """Returns when the last save is a checkpoint; raises the error of a save that failed."""
         with self._explained():
             self.writer.wait()
 
     def check(self) -> None:
-        """Raises what has gone wrong with the last save, as far as it is known."""
+        """Raises the error of the last save, if it has failed by now."""
         with self._explained():
             self.writer.check()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """A save that fails for want of room says so, and gives back what it took."""
+        """Turns an error into FinalError where the disk is full, and deletes the unfinished files."""
         try:
             yield
         except (OSError, RuntimeError):  # PyTorch has no error of its own for a full disk
@@ -140,11 +146,11 @@ class Saver:
 
     def _note_written(self, target: Path) -> None:
         written = {str(file.relative_to(target)): asdict(entry) for file, entry in self.writer.entries.items()}
-        write_json(target / WRITTEN.format(self.split.rank), written)
+        write_json(target / WRITTEN.format(self.batch_layout.rank), written)
 
     def _finish(self, target: Path, step: int, protect: list[Path], started: float) -> None:
-        """Once every rank has written its files, this is a checkpoint."""
-        markers = [target / WRITTEN.format(rank) for rank in range(self.split.world_size)]
+        """Waits for the lists of all ranks, writes the manifest and deletes old checkpoints. Runs in the thread."""
+        markers = [target / WRITTEN.format(rank) for rank in range(self.batch_layout.world_size)]
         while not all(marker.exists() for marker in markers):
             time.sleep(POLL_S)
         written = {name: FileEntry(**entry) for marker in markers for name, entry in read_json(marker).items()}
@@ -153,8 +159,8 @@ class Saver:
         versions = {"trainyard": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
         Manifest(
             step=step,
-            samples_seen=step * self.split.global_batch,
-            world_size=self.split.world_size,
+            samples_seen=step * self.batch_layout.global_batch,
+            world_size=self.batch_layout.world_size,
             zero_stage=self.layout.stage,
             layout=self.layout,
             versions=versions,
@@ -162,9 +168,9 @@ class Saver:
         ).write(target)
         checkpoint_directory.rotate(self.directory, self.keep, protect)
         seconds = time.monotonic() - started
-        self.worker.say(f"step {step}: checkpoint saved in {seconds:.1f} s")
+        self.rank.say(f"step {step}: checkpoint saved in {seconds:.1f} s")
         if seconds > self.grace_period_s / 2:
-            self.worker.say(
+            self.rank.say(
                 f"launch.grace_period_s={self.grace_period_s:g}: that may not be enough for a save in a preemption. "
                 f"Allow {2 * seconds:.0f} s or more, if the scheduler does"
             )

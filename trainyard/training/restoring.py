@@ -14,12 +14,12 @@ from trainyard.checkpoint.convert import SCHEDULE, convert
 from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checkpoint.restore import (
     Settings,
-    _innermost,
-    _read,
     apply_settings,
+    innermost,
     is_universal,
     load_buffers,
     load_states,
+    read_states,
     restore_randomness,
     set_step_counters,
     settings_of,
@@ -60,8 +60,8 @@ class Restorer:
                 load_buffers(found, model)
             else:
                 load_states(found, model, optimizer)
-                scheduler.load_state_dict(_read(found / SCHEDULE))
-            set_step_counters(_innermost(optimizer))
+                scheduler.load_state_dict(read_states(found / SCHEDULE))
+            set_step_counters(innermost(optimizer))
         apply_settings(optimizer, scheduler, self._settings)
 
     def restore_randomness(self, found: Path, seed: int) -> bool:
