@@ -24,7 +24,7 @@ from trainyard.config.compose import compose
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.data.preparation import prepare
-from trainyard.data.preparation.processes import OVERRIDES, give_memory_back, helpers
+from trainyard.data.preparation.processes import OVERRIDES, bound_heap, helpers
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
 from trainyard.data.preparation.summary import histogram, read_summary, summarize
 from trainyard.errors import ConfigError, DataError
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError, DataError: with everything that is wrong.
     """
     config = checked_config(arguments)
-    give_memory_back()
+    bound_heap()
     gc.set_threshold(100_000)  # rather than 700: conversations are many small objects, none of them in a cycle
     request = data_request(config)
     share = parse_share(arguments.shard)

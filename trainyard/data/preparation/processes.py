@@ -1,7 +1,6 @@
 """The processes of a preparation on one machine: helpers that take parts of the same work."""
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -22,12 +21,17 @@ OVERRIDES = "TRAINYARD_OVERRIDES"
 """The variable with further overrides, as a JSON list: everybody on the machine can read a command line."""
 
 
-def give_memory_back() -> None:
-    """Has glibc return every large block that is freed, so that the peak does not grow with the corpus."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD, which grows by itself unless it is set
-        libc.mallopt(-8, 2)  # M_ARENA_MAX
+HEAP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2"}
+"""Variables that glibc reads when a process starts, see mallopt(3). It then returns a block of 1 MiB or more as soon as
+it is freed; without them this threshold grows with the blocks, and the peak of the memory with the corpus."""
+
+
+def bound_heap() -> None:
+    """Starts this command again with HEAP, unless it has these variables already; any other C library ignores them."""
+    if not HEAP.keys() <= os.environ.keys():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**HEAP, **os.environ})
 
 
 @contextlib.contextmanager
@@ -56,7 +60,8 @@ def helpers(request: DataRequest, overrides: list[str], share: Share | None, pro
 
 def child(stage: str, overrides: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a process that prepares, or helps to prepare."""
-    return [sys.executable, "-m", "trainyard", "prepare", stage], {**env, OVERRIDES: json.dumps(list(overrides))}
+    further = {OVERRIDES: json.dumps(list(overrides))}
+    return [sys.executable, "-m", "trainyard", "prepare", stage], {**HEAP, **env, **further}
 
 
 def worthwhile(request: DataRequest, cores: int) -> int:

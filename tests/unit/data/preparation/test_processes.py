@@ -1,5 +1,7 @@
 """The division of a preparation among processes."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,25 @@ def test_no_more_processes_than_parts_and_than_there_may_be(tmp_path: Path, monk
     assert worthwhile(request_for("sft", lines), 64) == 3
     monkeypatch.setattr(preparation, "MOST_PROCESSES", 2)
     assert worthwhile(request_for("sft", lines), 64) == 2
+
+
+def test_a_preparation_begins_with_a_bounded_heap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child of ours has the variables from its start; a command that a user types starts itself again, once."""
+    command, env = preparation.child("pretrain", ["a=1"], {"PATH": "/bin", "MALLOC_ARENA_MAX": "4"})
+    assert command[1:] == ["-m", "trainyard", "prepare", "pretrain"]
+    assert env == {
+        "PATH": "/bin",
+        "MALLOC_ARENA_MAX": "4",
+        "MALLOC_MMAP_THRESHOLD_": "1048576",
+        "TRAINYARD_OVERRIDES": '["a=1"]',
+    }
+    code = (
+        "import os, trainyard.data.preparation.processes as processes\n"
+        "print('started', flush=True)\n"
+        "processes.bound_heap()\n"
+        "print(*(os.environ[name] for name in processes.HEAP))"
+    )
+    for name in preparation.HEAP:
+        monkeypatch.delenv(name, raising=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n") == ["started", "started", "1048576 2", ""], done.stderr
