@@ -3,6 +3,7 @@
 A test that fails after an update of a library says that a patch of compat.py may be needed no more, or no longer works.
 """
 
+import importlib.util
 import inspect
 import json
 import subprocess
@@ -17,6 +18,15 @@ import torch
 from small_tokenizers import small_tokenizer
 
 from trainyard import compat
+
+
+def fresh(name: str) -> Any:
+    """A module as it is installed: in this process another test may have patched it."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def test_peft_reads_added_rows_through_a_cuda_device(monkeypatch: pytest.MonkeyP
     from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 
     layer, table = TrainableTokensLayer.__new__(TrainableTokensLayer), torch.nn.Parameter(torch.rand(5, 2))
-    own = TrainableTokensLayer._collect_token_weights
+    own = fresh("peft.tuners.trainable_tokens.layer").TrainableTokensLayer._collect_token_weights
     with pytest.raises((RuntimeError, AssertionError), match=r"(?i)cuda|nvidia"):
         own(layer, table, torch.tensor([1, 3]), 2)
     monkeypatch.setattr(TrainableTokensLayer, "_collect_token_weights", own)
@@ -115,7 +125,7 @@ def test_transformers_forgets_legacy_of_a_tokenizer(tmp_path: Path) -> None:
 def test_swanlab_draws_all_charts_in_one_section(monkeypatch: pytest.MonkeyPatch) -> None:
     from swanlab.deprecated import local
 
-    own = local._ColumnInfo
+    own = fresh("swanlab.deprecated.local")._ColumnInfo
     assert own("train/loss", "k", "line").section_name == "default", "compat.draw_charts_in_sections can go"
     monkeypatch.setattr(local, "_ColumnInfo", own)
     compat.draw_charts_in_sections()
