@@ -201,17 +201,20 @@ class Trainer(transformers.Trainer):
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """An evaluation that was broken off is no best one."""
         return bool(metrics) and super()._determine_best_metric(metrics, trial)
 
     # ---- saving ----
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Leaves the files of the model to the saver, the same under every stage."""
         if self.args.should_save:
             directory = Path(output_dir or self.args.output_dir)
             self.saver.save_model(directory, self.model, state_dict)
             self.processing_class.save_pretrained(directory)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """DeepSpeed's states, or under DDP those of the optimizer and the schedule, are written in the background."""
         if self.is_deepspeed_enabled:
             with in_background(self.model_wrapped, self.saver.writer):
                 super()._save_optimizer_and_scheduler(output_dir)
