@@ -38,7 +38,8 @@ brackets or braces, as in `data.sources='[{path: "corpus/*.jsonl", format: jsonl
 their values, `--cfg job` prints the composed config, and neither starts anything.
 
 `conf/local.yaml`, which git ignores, holds settings of one machine, from the sections `paths`, `launch` and `tracking`.
-It wins over the files of `conf/`, and the command line wins over it. Such settings never decide the name of a run.
+It wins over the files of `conf/`, and the command line wins over it. Such settings never decide the name of a run. The
+environment variable `TRAINYARD_LOCAL` names another file, also for an installed package.
 
     paths: {outputs: /scratch/me/outputs}
     launch: {hostfile: /etc/hostfile, grace_period_s: 50}

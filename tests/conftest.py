@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_LOCAL_FILE = {"TRAINYARD_LOCAL": ""}
+"""The tests do not depend on conf/local.yaml of the machine on which they run."""
+os.environ.update(NO_LOCAL_FILE)
+
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 TINY = [
@@ -113,7 +117,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clean_env(**extra: str) -> dict[str, str]:
     """The environment without the variables of pytest and trainyard, with further variables."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "TRAINYARD"))}
-    return {**env, **extra}
+    return {**env, **NO_LOCAL_FILE, **extra}
 
 
 Pretrain = Callable[..., Finished]
