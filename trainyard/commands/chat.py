@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _lines() -> Iterator[str]:
-    """What is typed or piped in, line by line, without empty ones."""
+    """The lines that are typed or piped in, without empty ones."""
     is_terminal = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
@@ -72,7 +72,7 @@ def _lines() -> Iterator[str]:
 
 
 def _stream(loaded: Any, messages: list[dict[str, Any]], ends: list[int], chosen: Any) -> str:
-    """Shows the answer as it comes; returns what was shown, also when Ctrl-C ended it."""
+    """Shows an answer while it is generated, and returns its text: up to Ctrl-C, if that ended it."""
     from trainyard.inference import generate
 
     ids = generate.encode(loaded.tokenizer, messages, variables=loaded.variables)
@@ -95,7 +95,7 @@ def _note(text: str) -> None:
 
 
 class Printer:
-    """What model.generate hands tokens to: shows them as they come, whole characters only, without the end.
+    """A streamer for model.generate: shows tokens as they come, in whole characters and without the end tokens.
 
     Attributes:
         text: what has been shown.

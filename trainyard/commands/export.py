@@ -14,7 +14,7 @@ from typing import Any
 from trainyard.errors import DataError
 
 TOLERANCE = 1e-3
-"""By so much of their largest, logits may change in float32; merging changes the order of sums alone."""
+"""Largest change of a logit in float32, as a share of the largest logit. Merging only changes the order of sums."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     target = Path(arguments.target).expanduser().absolute()
     _check_target(target)
-    # Heavy imports, once it is known that the result can be put there.
+    # Heavy imports, once the target is known to be free.
     import torch
 
     from trainyard.inference import generate, load
@@ -58,10 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def merge(model: Any) -> tuple[Any, float]:
-    """The base model with the adapter in its weights, and by how much of the largest a logit has changed.
+    """The base model with the adapter in its weights, and the largest change of a logit, as a share of the largest one.
 
     Raises:
-        DataError: the adapter cannot be merged, or the logits are others.
+        DataError: the adapter cannot be merged, or merging changes the logits by more than TOLERANCE.
     """
     import torch
 
@@ -91,7 +91,7 @@ def _check_target(target: Path) -> None:
 
 @contextlib.contextmanager
 def _staged(target: Path) -> Iterator[Path]:
-    """A directory to write into, which becomes the target when all went well."""
+    """A directory to write into. It becomes the target if no error occurs, and is removed otherwise."""
     staging = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         staging.mkdir(parents=True)

@@ -1,5 +1,5 @@
 """Answers a prompt, or a file of prompts as JSON lines, with the chat template that the model was trained with. A model
-whose tokenizer has none goes on from the prompt.
+whose tokenizer has no chat template continues the prompt.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """What `generate` and `chat` share."""
+    """Adds the options that `generate` and `chat` share."""
     parser.add_argument("model", help=MODEL)
     parser.add_argument("--system", metavar="TEXT", help="a system message, where a conversation brings none")
     parser.add_argument("--max-new-tokens", type=int, default=512, help="an answer's longest (default 512)")
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         raise DataError(*problems)
     asked = prompts.read(arguments.prompts) if arguments.prompts else [prompts.simple(*arguments.prompt)]
-    # Heavy imports, once it is known that there is something to answer.
+    # Heavy imports, once the request is known to be good.
     from trainyard.inference import generate, load
 
     model, tokenizer, variables = load.load(arguments.model, trust_remote_code=arguments.trust_remote_code)
@@ -112,7 +112,7 @@ def _file_problems(arguments: argparse.Namespace) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _output(file: str | None) -> Iterator[IO[str]]:
-    """Standard output, or a new file; made once the model is loaded, so that an error before leaves none."""
+    """Standard output, or a new file. It is made after the model is loaded, so that an earlier error leaves no file."""
     if file is None:
         yield sys.stdout
         return
@@ -124,7 +124,11 @@ def _output(file: str | None) -> Iterator[IO[str]]:
 
 
 def _encode(asked: list[Prompt], tokenizer: Any, variables: Any, arguments: argparse.Namespace) -> list[list[int]]:
-    """Every prompt as ids, or a DataError with all that cannot be."""
+    """The token ids of every prompt.
+
+    Raises:
+        DataError: prompts cannot be encoded; the first ones are named.
+    """
     from trainyard.inference import generate
 
     is_plain = arguments.plain or not tokenizer.chat_template

@@ -1,7 +1,7 @@
-"""One run from command to exit code: compose -> check -> prepare -> launch -> supervise. Imports no torch.
+"""The command of a stage, from its arguments to its exit code: one run, a sweep, or an option of Hydra's.
 
-Exit codes: 0 finished; 2 the request is wrong, nothing was started or written over; 75 stopped by a signal, the same
-command resumes; 1 anything else, with the error of the rank that failed first on the last line.
+`trainyard pretrain ...`, `python -m pretrain ...` and `bash launch/pretrain.sh ...` all end here. The rest of a run is
+in trainyard/control, and of a sweep in trainyard/sweeps. The exit codes are in trainyard/errors.py.
 """
 
 import re
@@ -9,12 +9,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from trainyard.config.compose import compose
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
+from trainyard.config import local
+from trainyard.config.compose import compose, to_config
+from trainyard.config.hydra import CONF_DIR, register
 from trainyard.config.overrides import with_implied
 from trainyard.control.controller import check, run
 from trainyard.control.say import refuse
-from trainyard.control.supervisor import FAILED, FINISHED, STOPPED, WRONG
-from trainyard.errors import ConfigError
+from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, ConfigError
 from trainyard.machine.devices import detect
 from trainyard.machine.signals import StopSignals
 from trainyard.sweeps import grid
@@ -24,7 +28,13 @@ MULTIRUN = ("-m", "--multirun")
 
 
 def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
-    """Runs one stage with the command line's overrides, or a sweep of it; options such as --help are Hydra's own."""
+    """Runs a stage with the overrides of the command line, or a sweep of it, and returns the exit code.
+
+    Options such as --help and --cfg are Hydra's own. So is -m with a launcher or a sweeper of Hydra's (hydra/...).
+
+    Args:
+        stop: counts the stop signals since the start of the command.
+    """
     sweeps = any(argument in MULTIRUN or argument.startswith("sweep=") for argument in arguments)
     if sweeps and not any(argument.startswith("hydra/") for argument in arguments):
         return sweep(stage, [argument for argument in arguments if argument not in MULTIRUN], stop)
@@ -38,7 +48,7 @@ def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
 
 
 def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
-    """A run for every combination of the values that settings are given."""
+    """Runs every point of a sweep: settings have several values on the command line, or by sweep=<file>."""
     devices = detect()
     try:
         request = grid.read(stage, arguments)
@@ -49,31 +59,24 @@ def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
 
 
 def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
-    """--help, --cfg job, --info and the rest, as @hydra.main gives them, and -m with a launcher or sweeper of Hydra's.
+    """Leaves the command line to @hydra.main.
 
-    Each job of -m is a run of its own. A stop signal ends it with the job that it stopped; a failed job does not.
+    Each job of -m is a run of its own. After a failed job the next one starts; after a stop signal no further job does.
     """
-    import hydra
-    from hydra.core.hydra_config import HydraConfig
-
-    from trainyard.config import compose as config_compose
-    from trainyard.config import hydra as config_hydra
-    from trainyard.config import local
-
     machine = local.read()
     if machine.problems:
         return refuse(machine.problems)
-    config_hydra.register(stage)
+    register(stage)
     overrides = [word for word in arguments if re.match(r"[^-].*=|~", word)]
     options = [word for word in arguments if word not in overrides]
     sys.argv[1:] = [*machine.overrides, *with_implied(overrides), *options]  # argparse wants them side by side
     codes: list[int] = []
 
-    @hydra.main(config_path=str(config_hydra.CONF_DIR), config_name=stage, version_base="1.3")
+    @hydra.main(config_path=str(CONF_DIR), config_name=stage, version_base="1.3")
     def job(node: Any) -> None:
         if STOPPED not in codes:
             given = [item for item in HydraConfig.get().overrides.task if item not in machine.overrides]
-            codes.append(run(config_compose.to_config(node), given, stop))
+            codes.append(run(to_config(node), given, stop))
 
     try:
         job()
