@@ -48,10 +48,15 @@ def save_pretrained(
     if tensors is not None:
         tied = getattr(model, "all_tied_weights_keys", {})
         tensors = {name: tensor for name, tensor in tensors.items() if name not in tied}
-    if isinstance(model, PreTrainedModel):
-        _save_model(model, directory, save, tensors, max_shard_size)
-    else:
+    if is_adapter(model):
         _save_adapter(model, directory, save, tensors)
+    else:
+        _save_model(model, directory, save, tensors, max_shard_size)
+
+
+def is_adapter(model: Any) -> bool:
+    """Is this a model of peft, of which the adapter alone is saved?"""
+    return not isinstance(model, PreTrainedModel)
 
 
 def _save_model(

@@ -1,5 +1,6 @@
 """A save from the first byte to the manifest: the room it needs, its failures, and how long it takes."""
 
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -8,16 +9,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import torch.distributed as dist
 import transformers
+from accelerate.utils import DeepSpeedSchedulerWrapper  # type: ignore[import-untyped]
 
 from trainyard import __version__
 from trainyard.checkpoint import directory as checkpoint_directory
+from trainyard.checkpoint.convert import SCHEDULE
+from trainyard.checkpoint.deepspeed_engine import in_background
 from trainyard.checkpoint.layout import PARAMETERS, Layout
 from trainyard.checkpoint.manifest import FileEntry, Manifest, entries, unfinished
-from trainyard.checkpoint.pretrained import save_pretrained, save_tensors
+from trainyard.checkpoint.pretrained import is_adapter, save_pretrained, save_tensors
 from trainyard.checkpoint.writer import BackgroundWriter
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.errors import FinalError
@@ -105,17 +110,35 @@ class Saver:
         """
         save_pretrained(model, directory, self.writer.save_tensors if self.target else save_tensors, tensors)
 
-    def save_optimizer(self, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> None:
-        """Saves, on one rank under DDP and inside `saving`, optimizer and schedule.
+    def save_states(self, model: torch.nn.Module, optimizer: Any, scheduler: Any, engine: Any) -> None:
+        """Collective, inside `saving`. Saves the optimizer and the schedule.
 
-        The names of the parameters go beside them, in the optimizer's order: other ranks and stages find them by these.
+        Under DDP the parameters' names go beside them, in the optimizer's order: other ranks and stages need them.
+
+        Args:
+            engine: DeepSpeed's, which saves all states of the optimizer; None under DDP.
         """
         assert self.target is not None
-        self.writer.save(optimizer.state_dict(), self.target / "optimizer.pt")
-        self.writer.save(scheduler.state_dict(), self.target / "scheduler.pt")
-        names = {parameter: name for name, parameter in model.named_parameters()}
-        ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-        write_json(self.target / PARAMETERS, {"names": ordered})
+        if engine is not None:
+            with in_background(engine, self.writer):
+                engine.save_checkpoint(str(self.target), exclude_frozen_parameters=is_adapter(model))
+        elif self.rank.is_first:
+            self.writer.save(optimizer.state_dict(), self.target / "optimizer.pt")
+            names = {parameter: name for name, parameter in model.named_parameters()}
+            ordered = [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+            write_json(self.target / PARAMETERS, {"names": ordered})
+        if self.rank.is_first and not isinstance(scheduler, DeepSpeedSchedulerWrapper):  # else it is in the states
+            self.writer.save(scheduler.state_dict(), self.target / SCHEDULE)
+
+    def save_randomness(self) -> None:
+        """Saves, on every rank inside `saving`, its random state, as the Trainer and restore_randomness read it."""
+        assert self.target is not None
+        states = {"python": random.getstate(), "numpy": np.random.get_state(), "cpu": torch.random.get_rng_state()}
+        if torch.cuda.is_available():
+            states["cuda"] = torch.cuda.random.get_rng_state_all()
+        self.target.mkdir(parents=True, exist_ok=True)  # a rank may be here before rank 0 has made it
+        alone, rank = self.batch_layout.world_size == 1, self.batch_layout.rank
+        self.writer.save(states, self.target / ("rng_state.pth" if alone else f"rng_state_{rank}.pth"))
 
     def wait(self) -> None:
         """Returns when the last save is a checkpoint; raises the error of a save that failed."""

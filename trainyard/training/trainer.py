@@ -11,7 +11,6 @@ import transformers
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from trainyard.checkpoint.deepspeed_engine import in_background
 from trainyard.checkpoint.rank_state import RankState, read_rank_state
 from trainyard.checkpoint.save import Saver
 from trainyard.data.batches.collator import Collator
@@ -214,12 +213,12 @@ class Trainer(transformers.Trainer):
             self.processing_class.save_pretrained(directory)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        """DeepSpeed's states, or under DDP those of the optimizer and the schedule, are written in the background."""
-        if self.is_deepspeed_enabled:
-            with in_background(self.model_wrapped, self.saver.writer):
-                super()._save_optimizer_and_scheduler(output_dir)
-        elif self.args.should_save:
-            self.saver.save_optimizer(self.model, self.optimizer, self.lr_scheduler)
+        """The saver writes the states of the optimizer, or lets DeepSpeed write them, and those of the schedule."""
+        self.saver.save_states(self.model, self.optimizer, self.lr_scheduler, self.deepspeed)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """The saver writes the random state of every rank."""
+        self.saver.save_randomness()
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Writes the library's and DeepSpeed's files. The saver makes them a checkpoint, and deletes older ones."""
