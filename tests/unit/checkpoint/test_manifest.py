@@ -1,41 +1,19 @@
+"""A manifest comes back as it was written, and by it a checkpoint is trusted or not."""
+
+import dataclasses
+import json
 import os
 import pickle
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from trainyard.checkpoint import directory as checkpoint
-from trainyard.checkpoint.directory import discard, list_checkpoints, newest_good, rotate
-from trainyard.checkpoint.manifest import MANIFEST, Manifest, entries, verify
-from trainyard.checkpoint.pickles import foreign
-
-
-def make(directory: Path, step: int) -> Path:
-    path = directory / f"checkpoint-{step}"
-    (path / "global_step").mkdir(parents=True)
-    (path / "model.safetensors").write_bytes(b"weights" * step)
-    (path / "global_step" / "optim.pt").write_bytes(pickle.dumps({"moments": [0.5] * step}))
-    Manifest(step=step, world_size=2, files=entries(path)).write(path)
-    return path
-
-
-def test_the_newest_good_one_is_found_and_the_others_have_a_reason(tmp_path: Path) -> None:
-    for step in (10, 20, 30, 40, 100):
-        make(tmp_path, step)
-    (tmp_path / "checkpoint-100" / MANIFEST).unlink()
-    (tmp_path / "checkpoint-40" / "global_step" / "optim.pt").unlink()
-    (tmp_path / "checkpoint-30" / "model.safetensors").write_bytes(b"weight!" * 30)
-    good, passed_over = newest_good(tmp_path)
-    assert good is not None
-    assert good.step == 20
-    reasons = {verdict.step: verdict.reason for verdict in passed_over}
-    assert list(reasons) == [100, 40, 30]
-    assert "did not finish" in str(reasons[100])
-    assert reasons[40] == "global_step/optim.pt is missing"
-    assert "checksum" in str(reasons[30])
+from trainyard.checkpoint.directory import newest_good
+from trainyard.checkpoint.layout import Layout
+from trainyard.checkpoint.manifest import MANIFEST, FileEntry, Manifest, entries, unfinished, verify
+from unit.checkpoint_dirs import make
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
@@ -48,40 +26,6 @@ def test_truncation_is_told_by_size(tmp_path: Path) -> None:
     assert verify(path) is None
     (path / "model.safetensors").write_bytes(b"w")
     assert verify(path) == "model.safetensors has 1 bytes instead of 35"
-
-
-@pytest.mark.parametrize(("keep", "left"), [(None, [40, 30, 20, 10]), (2, [40, 30]), (1, [40]), (0, [40])])
-def test_rotation_keeps_the_newest(tmp_path: Path, keep: int | None, left: list[int]) -> None:
-    for step in (10, 20, 30, 40):
-        make(tmp_path, step)
-    rotate(tmp_path, keep)
-    assert [step for step, _ in list_checkpoints(tmp_path)] == left
-
-
-def test_rotation_spares_the_protected_and_never_counts_a_broken_one(tmp_path: Path) -> None:
-    for step in (10, 20, 30):
-        make(tmp_path, step)
-    (tmp_path / "checkpoint-30" / MANIFEST).unlink()
-    rotate(tmp_path, 1, protect=[tmp_path / "checkpoint-10"])
-    assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20, 10]
-    rotate(tmp_path, 1)
-    assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20]
-
-
-def test_a_deletion_that_is_cut_off_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make(tmp_path, 5)
-
-    def interrupted(directory: Path) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("shutil.rmtree", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            discard(path)
-    assert newest_good(tmp_path)[0] is None
-    discard(path)
-    assert not path.exists()
-    discard(path)  # nothing there, nothing wrong
 
 
 class Payload:
@@ -112,32 +56,63 @@ def test_a_file_that_would_run_code_is_refused_and_not_loaded(tmp_path: Path, fo
     assert not payload.proof.exists()
 
 
-def test_a_name_that_is_computed_is_no_way_in(tmp_path: Path) -> None:
-    """STACK_GLOBAL with a module's name that the memo brings: what it stands for is known, or the file is refused."""
-    file = tmp_path / "x.pkl"
-    file.write_bytes(b"\x80\x04\x8c\x02os\x94\x8c\x05mkdir\x94h\x00h\x01\x93\x8c\x01x\x85R.")
-    assert foreign(file) == "os.mkdir"
-    file.write_bytes(b"not a pickle")
-    with pytest.raises(ValueError, match="cannot be read"):
-        foreign(file)
+def test_a_manifest_has_the_keys_of_version_0_1_and_comes_back(tmp_path: Path) -> None:
+    layout = Layout(2, "bf16", {"stage": 2})
+    files = {"model.safetensors": FileEntry(7, "ab")}
+    manifest = Manifest(5, 30, 2, 2, layout, {"torch": "2.8"}, files)
+    manifest.write(tmp_path)
+    assert json.loads((tmp_path / MANIFEST).read_text()) == {
+        "step": 5,
+        "samples_seen": 30,
+        "world_size": 2,
+        "zero_stage": 2,
+        "layout": layout.to_json(),
+        "versions": {"torch": "2.8"},
+        "files": {"model.safetensors": {"size": 7, "xxh3_128": "ab"}},
+    }
+    assert Manifest.read(tmp_path) == manifest
+    assert manifest.writers == "2 ranks under ZeRO-2"
+    ddp = dataclasses.replace(manifest, zero_stage=0, layout=Layout())
+    ddp.write(tmp_path)
+    assert json.loads((tmp_path / MANIFEST).read_text())["layout"] is None
+    assert Manifest.read(tmp_path) == ddp
 
 
-def test_what_pytorch_and_numpy_save_is_no_code(tmp_path: Path) -> None:
-    parameter = torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
-    optimizer = torch.optim.AdamW([parameter])
-    parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    random = {"numpy": np.random.get_state(), "cpu": torch.random.get_rng_state(), "python": (3, (1, 2), None)}
-    for number, state in enumerate([optimizer.state_dict(), random, {"parameter": parameter, "size": torch.Size([3])}]):
-        torch.save(state, tmp_path / f"{number}.pt")
-        assert foreign(tmp_path / f"{number}.pt") is None
+def test_a_manifest_that_does_not_tell_its_layout_fits_no_ranks(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text('{"step": 5, "world_size": 2, "files": {"a": {"size": 1, "xxh3_128": "b"}}}')
+    manifest = Manifest.read(tmp_path)
+    assert manifest == Manifest(step=5, world_size=2, files={"a": FileEntry(1, "b")})
+    assert not manifest.fits(Layout(), 2) and not manifest.fits(Layout(2), 2)
 
 
-def test_room_for_a_checkpoint_is_judged_by_the_last_one(tmp_path: Path) -> None:
-    assert checkpoint.required_bytes(tmp_path, trainable=1000) == 20_000
+def test_zero_needs_the_same_ranks_and_ddp_does_not() -> None:
+    zero = Manifest(world_size=2, layout=Layout(2, "bf16", {"stage": 2}))
+    assert zero.fits(Layout(2, "bf16", {"stage": 2}), 2)
+    assert not zero.fits(Layout(2, "bf16", {"stage": 2}), 4)
+    assert not zero.fits(Layout(2, "fp16", {"stage": 2}), 2)
+    assert Manifest(world_size=2, layout=Layout()).fits(Layout(), 4)
+
+
+def test_the_states_of_zero_and_of_ddp_are_measured() -> None:
+    def sized(**sizes: int) -> Manifest:
+        return Manifest(files={name.replace("__", "."): FileEntry(size, "") for name, size in sizes.items()})
+
+    assert sized(rank_0_optim_states__pt=5, rank_1_optim_states__pt=7, model__safetensors=2).state_bytes() == 12
+    assert sized(optimizer__pt=5, model__safetensors=2, scheduler__pt=1).state_bytes() == 7
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", "{}", '{"files": {}}'])
+def test_a_directory_without_a_finished_manifest_is_no_checkpoint(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / MANIFEST).write_text(text)
+    assert Manifest.read(tmp_path) is None
+    assert unfinished(tmp_path) == verify(tmp_path) == "no manifest.json: the save did not finish"
+
+
+def test_known_entries_are_not_read_again(tmp_path: Path) -> None:
     path = make(tmp_path, 5)
-    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and file.name != MANIFEST)
-    assert checkpoint.required_bytes(tmp_path, trainable=1000) == size
-    assert checkpoint.lack_of_space(tmp_path, size) is None
-    problem = str(checkpoint.lack_of_space(tmp_path, 10**18))
-    assert "takes about 1,000,000,000,000.0 MB" in problem and "checkpoint-5 is untouched" in problem
+    known = {"model.safetensors": FileEntry(1, "known")}
+    found = entries(path, known)
+    assert found.keys() == {"model.safetensors", "global_step/optim.pt"}
+    assert found["model.safetensors"] == known["model.safetensors"]
+    assert found["global_step/optim.pt"] == entries(path)["global_step/optim.pt"]

@@ -1,0 +1,70 @@
+"""The newest good checkpoint is found, old ones are deleted, and room for the next is judged."""
+
+from pathlib import Path
+
+import pytest
+
+from trainyard.checkpoint import directory as checkpoint
+from trainyard.checkpoint.directory import discard, list_checkpoints, newest_good, rotate
+from trainyard.checkpoint.manifest import MANIFEST
+from unit.checkpoint_dirs import make
+
+
+def test_the_newest_good_one_is_found_and_the_others_have_a_reason(tmp_path: Path) -> None:
+    for step in (10, 20, 30, 40, 100):
+        make(tmp_path, step)
+    (tmp_path / "checkpoint-100" / MANIFEST).unlink()
+    (tmp_path / "checkpoint-40" / "global_step" / "optim.pt").unlink()
+    (tmp_path / "checkpoint-30" / "model.safetensors").write_bytes(b"weight!" * 30)
+    good, passed_over = newest_good(tmp_path)
+    assert good is not None
+    assert good.step == 20
+    reasons = {verdict.step: verdict.reason for verdict in passed_over}
+    assert list(reasons) == [100, 40, 30]
+    assert "did not finish" in str(reasons[100])
+    assert reasons[40] == "global_step/optim.pt is missing"
+    assert "checksum" in str(reasons[30])
+
+
+@pytest.mark.parametrize(("keep", "left"), [(None, [40, 30, 20, 10]), (2, [40, 30]), (1, [40]), (0, [40])])
+def test_rotation_keeps_the_newest(tmp_path: Path, keep: int | None, left: list[int]) -> None:
+    for step in (10, 20, 30, 40):
+        make(tmp_path, step)
+    rotate(tmp_path, keep)
+    assert [step for step, _ in list_checkpoints(tmp_path)] == left
+
+
+def test_rotation_spares_the_protected_and_never_counts_a_broken_one(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        make(tmp_path, step)
+    (tmp_path / "checkpoint-30" / MANIFEST).unlink()
+    rotate(tmp_path, 1, protect=[tmp_path / "checkpoint-10"])
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20, 10]
+    rotate(tmp_path, 1)
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20]
+
+
+def test_a_deletion_that_is_cut_off_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make(tmp_path, 5)
+
+    def interrupted(directory: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            discard(path)
+    assert newest_good(tmp_path)[0] is None
+    discard(path)
+    assert not path.exists()
+    discard(path)  # nothing there, nothing wrong
+
+
+def test_room_for_a_checkpoint_is_judged_by_the_last_one(tmp_path: Path) -> None:
+    assert checkpoint.required_bytes(tmp_path, trainable=1000) == 20_000
+    path = make(tmp_path, 5)
+    size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and file.name != MANIFEST)
+    assert checkpoint.required_bytes(tmp_path, trainable=1000) == size
+    assert checkpoint.lack_of_space(tmp_path, size) is None
+    problem = str(checkpoint.lack_of_space(tmp_path, 10**18))
+    assert "takes about 1,000,000,000,000.0 MB" in problem and "checkpoint-5 is untouched" in problem
