@@ -1,3 +1,4 @@
+import sys
 import threading
 from pathlib import Path
 
@@ -94,3 +95,41 @@ def test_all_mistakes_of_the_sweep_s_own_settings_are_reported_at_once(tmp_path:
     with pytest.raises(ConfigError) as caught:
         swept(tmp_path, "run.seed=1,2", *wrong)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == wrong
+
+
+WORK = """
+import json, pathlib, sys
+folder, loss, code = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+folder.mkdir(parents=True)
+(folder / "status.json").write_text(json.dumps({"state": "failed" if code else "finished", "step": 1}))
+(folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "eval_loss": loss}))
+print("why it failed" if code else "done")
+sys.exit(code)
+"""
+
+
+def test_a_sweep_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = {"seed=1": (3.0, 0), "seed=2": (2.0, 0), "seed=3": (1.0, 1)}
+    folder = tmp_path / "pretrain" / "sweeps" / "x"
+
+    def command(_: str, __: str, point: Point, ___: int) -> list[str]:
+        loss, code = outcomes[point.name]
+        return [sys.executable, "-c", WORK, str(folder / point.name), str(loss), str(code)]
+
+    monkeypatch.setattr(pool, "command", command)
+    monkeypatch.setattr(sweep, "check", lambda *_: checked())
+    monkeypatch.setattr(sweep, "is_finished", lambda _, run: (run.path / "status.json").is_file())
+    settings = ["run.seed=1,2,3", "launch.devices_per_job=1"]
+    assert swept(tmp_path, *settings).run() == 1
+    said = capsys.readouterr()
+    assert "sweep x: 3 points to do, 2 at a time" in said.out
+    assert "seed=2: finished, eval_loss 2.0000" in said.out and "best so far: seed=2, eval_loss 2.0000" in said.out
+    assert "seed=3: failed: why it failed (logs/seed=3.log)" in said.err and "1 of 3 points failed: seed=3" in said.err
+    assert (folder / "results.csv").read_text().splitlines()[1].startswith("seed=1,1,finished,3.0,3.0,")
+    assert swept(tmp_path, *settings).run() == 1
+    assert "sweep x: 0 points to do" in capsys.readouterr().out
+    again = swept(tmp_path, *settings, "sweep.retry_failed=true")
+    again.source.begin(again._is_wanted)
+    assert [point.name for point in again.source._todo] == ["seed=3"]  # type: ignore[attr-defined]
