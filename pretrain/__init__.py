@@ -1,1 +1,4 @@
-"""Pretraining: the controller's entry (__main__), the worker (train) and the way from text to token ids (encode)."""
+"""Pretraining on plain text: `__main__` is the command, `train` one rank, `encode` the way from documents to token ids.
+
+Read train.py first: it builds a run from top to bottom.
+"""
