@@ -1,4 +1,4 @@
-"""Fine-tuning on conversations: `__main__` is the command, `train` one rank, `encode` conversations to ids and loss mask.
+"""Fine-tuning on conversations: `__main__` is the command, `train` one rank, `encode` the way to ids and loss masks.
 
 Read train.py first: it builds a run from top to bottom.
 """
