@@ -272,7 +272,7 @@ def main() -> None:
         first = ours(options, options.corpus)
         options.prepared, options.tokenizer = Path(first["prepared"]), Path(first["tokenizer"])
         result: Row = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "bars": []}
-        result["text_mb"] = options.text_mb = TokenStore(options.prepared).summary["bytes"] / 1e6
+        result["text_mb"] = options.text_mb = TokenStore(options.prepared).summary.bytes / 1e6
         for name in options.only:
             part = PARTS[name]
             result[name], figures = part(options) if part else way(options, name, options.prepared, options.folder)

@@ -12,8 +12,8 @@ class Encoder:
     """Turns texts into ids. With data.end_of_text every document ends with one end-of-text token, never with two.
 
     Attributes:
-        name: the backend that encodes the text, and
-        reason: why that one.
+        name: the backend that encodes the text.
+        reason: why that backend was chosen.
     """
 
     def __init__(self, tokenizer: Any, sample: Sequence[str], data: DataConfig, *, fast: bool = True):

@@ -21,8 +21,8 @@ class Encoder:
     """Turns conversations into ids, a loss mask and cut points.
 
     Attributes:
-        name: the backend that encodes the text, and
-        reason: why that one.
+        name: the backend that encodes the text.
+        reason: why that backend was chosen.
     """
 
     def __init__(self, tokenizer: Any, sample: Sequence[Conversation], data: DataConfig, *, fast: bool = True):

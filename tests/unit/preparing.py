@@ -29,7 +29,7 @@ def run(
     report: Report = lambda done, total: None,
     **options: Any,
 ) -> Prepared:
-    """Prepares all of it; `made` gets the number of documents of every batch that is encoded."""
+    """Prepares the request's data; `made` gets the number of documents of every batch that is encoded."""
 
     class Counted(encoder):  # type: ignore
         def __call__(self, texts: list[str]) -> Tokens:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainyard.data.store import ArrowWriter, TokenStore, describe
+from trainyard.data.store import ArrowWriter, SourceCounts, StoreSummary, TokenStore, describe
 from trainyard.data.tokenization.encoded import Tokens
 
 
@@ -35,6 +35,16 @@ def make_store(
         np.save(directory / "cut_counts.npy", np.array([len(row) for row in cuts], np.uint32))
     np.save(directory / "lengths.npy", np.array([len(ids) for ids in documents], dtype=np.uint32))
     np.save(directory / "hashes.npy", np.array([sum(ids) for ids in documents], dtype=np.uint64))
-    summary = {"sources": [{"documents": len(documents)}]}
-    describe(directory, ["a.arrow", "b.arrow"], vocab_size, summary, masked=masks is not None)
+    summary = StoreSummary(
+        rejected=0,
+        vocab_size=vocab_size,
+        tokenizer_backend="tokenizers",
+        backend_reason="asked for",
+        seconds=1.0,
+        mb_per_s=1.0,
+        bytes=1,
+        sources=[SourceCounts(len(documents), sum(map(len, documents)))],
+        learned_tokens=sum(map(sum, masks)) if masks else None,
+    )
+    describe(directory, ["a.arrow", "b.arrow"], summary, masked=masks is not None)
     return TokenStore(directory)

@@ -26,8 +26,8 @@ TEMPLATES = {path.stem: path.read_text() for path in sorted(DIRECTORY.glob("*.ji
 GOLDEN: dict[str, dict[str, str | list[tuple[str, list[int]]]]] = {
     path.stem: yaml.safe_load(path.read_text()) for path in sorted(DIRECTORY.glob("*.yaml"))
 }
-"""What is not learned and what is, in turns, each as text and as ids of TOKENIZER, for each template on each of
-CASES; or why it is refused. Written by hand, and each text's ids by the plain tokenizer."""
+"""For each template on each of CASES: the texts that are not learned and those that are, by turns, each with its ids by
+TOKENIZER; or the reason of a refusal. Written by hand, with the ids of the plain tokenizer."""
 
 # ---- conversations ----
 

@@ -107,7 +107,7 @@ def prepared_problems(config: Config) -> Iterator[str]:
         if getattr(config.trainer, name) and not len(made.held_out):
             yield f"trainer.{name}={getattr(config.trainer, name)}: a corpus of one document leaves none to evaluate on"
     rows = _read_config(config.model.path).get("vocab_size")
-    ids = store.summary["vocab_size"] - len(config.tokenizer.add_tokens)
+    ids = store.summary.vocab_size - len(config.tokenizer.add_tokens)
     if config.model.init == "pretrained" and isinstance(rows, int) and ids > rows:
         yield (
             f"tokenizer.path={config.tokenizer.path}: it has {ids} ids and the embeddings of {config.model.path} "

@@ -26,7 +26,8 @@ from trainyard.config.stages import STAGES
 from trainyard.data.preparation import prepare
 from trainyard.data.preparation.processes import OVERRIDES, bound_heap, helpers
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
-from trainyard.data.preparation.summary import histogram, read_summary, summarize
+from trainyard.data.preparation.summary import histogram, summarize
+from trainyard.data.store import StoreSummary
 from trainyard.errors import ConfigError, DataError
 from trainyard.machine.devices import CPU
 
@@ -154,8 +155,8 @@ def _bar(screen: Console) -> Iterator[Callable[[int, int], None]]:
 
 def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> None:
     """The figures of a prepared store, and a histogram of the documents' lengths in tokens."""
-    store = read_summary(prepared.store)
-    screen.print(f"tokenized by {store['tokenizer_backend']}: {store['backend_reason']}")
+    store = StoreSummary.read(prepared.store)
+    screen.print(f"tokenized by {store.tokenizer_backend}: {store.backend_reason}")
     table = Table("prepared", "", show_header=False)
     rows = ("documents", "held_out", "rejected", "cut", "dropped", "tokens", "learned_tokens", "bytes_per_token")
     for key in (key for key in (*rows, "sequences", "tail") if key in summary):

@@ -13,6 +13,7 @@ uint16 where the vocabulary fits and uint32 elsewhere, and for conversations `lo
 import bisect
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,47 @@ from trainyard.files import write_json
 
 _UNKNOWN = 2**32 - 1
 """In cuts.npy: the first cut point of a conversation whose lead has no known end (None in CutPoints)."""
+
+
+@dataclass(frozen=True)
+class SourceCounts:
+    """What a store holds of one source."""
+
+    documents: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What the preparation counted; summary.json has the same names."""
+
+    rejected: int
+    """Documents that were left out."""
+    vocab_size: int
+    """Rows that the tokenizer's ids need."""
+    tokenizer_backend: str
+    backend_reason: str
+    """Why that backend was chosen."""
+    seconds: float
+    """Time in which at least one part was worked on."""
+    mb_per_s: float
+    """Text per second, in 10**6 bytes."""
+    bytes: int
+    """Bytes of the documents' texts."""
+    sources: list[SourceCounts]
+    """In the order of data.sources, which is the order of the documents."""
+    learned_tokens: int | None = None
+    """Tokens that the loss counts; None without a loss mask."""
+
+    @classmethod
+    def read(cls, store: Path) -> "StoreSummary":
+        """The summary of a store."""
+        fields = json.loads((store / "summary.json").read_text(encoding="utf-8"))
+        return cls(**{**fields, "sources": [SourceCounts(**source) for source in fields["sources"]]})
+
+    def write(self, store: Path) -> None:
+        """Writes summary.json."""
+        write_json(store / "summary.json", {name: value for name, value in asdict(self).items() if value is not None})
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -91,9 +133,7 @@ class ArrowWriter:
         self._file.close()
 
 
-def describe(
-    directory: Path, arrow_files: Sequence[str], vocab_size: int, summary: dict[str, Any], *, masked: bool = False
-) -> None:
+def describe(directory: Path, arrow_files: Sequence[str], summary: StoreSummary, *, masked: bool = False) -> None:
     """Makes a store of a directory that holds the Arrow files and the arrays: writes the JSON files beside them."""
     state: dict[str, Any] = {
         "_data_files": [{"filename": name} for name in arrow_files],
@@ -105,8 +145,8 @@ def describe(
         "_split": None,
     }
     write_json(directory / "state.json", state)
-    write_json(directory / "dataset_info.json", {"features": _features(_columns(vocab_size, masked))})
-    write_json(directory / "summary.json", summary)
+    write_json(directory / "dataset_info.json", {"features": _features(_columns(summary.vocab_size, masked))})
+    summary.write(directory)
 
 
 class TokenStore:
@@ -116,7 +156,7 @@ class TokenStore:
         self.directory = directory
         self.lengths: npt.NDArray[np.uint32] = np.load(directory / "lengths.npy", mmap_mode="r")
         self.hashes: npt.NDArray[np.uint64] = np.load(directory / "hashes.npy", mmap_mode="r")
-        self.summary: dict[str, Any] = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+        self.summary = StoreSummary.read(directory)
         state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
         self._chunks: dict[str, list[npt.NDArray[Any]]] = {"input_ids": []}
         for entry in state["_data_files"]:

@@ -96,7 +96,7 @@ class ConversationEncoder:
 
         Args:
             joints: indices of the texts that are one text with the text before. Such a text gets the last ids of the
-                joined text if these are its own ids; otherwise it begins within a token, and gets none.
+                joined text if these are its own ids; otherwise it begins within a token, and gets no ids.
         """
         pairs = [
             (fragment.text, self._before(previous))

@@ -11,7 +11,7 @@ from trainyard.errors import ConversationError
 
 
 def as_text(value: Any, place: str) -> str:
-    """A string; an empty string is one."""
+    """A string, which may be empty."""
     if not isinstance(value, str):
         raise ConversationError(f"{place}: must be text, this is {shown(value)}")
     return value
@@ -74,7 +74,7 @@ def as_tools(value: Any, place: str) -> list[Any] | None:
 
 
 def learn_flag(turn: Mapping[str, Any], place: str) -> bool | None:
-    """A message's own word on whether it is learned: weight, loss_weight, loss or train, 0 or 1. None: it has none."""
+    """Whether a message says that it is learned, by weight, loss_weight, loss or train: 0 or 1. None: it does not say."""
     for name in ("weight", "loss_weight", "loss", "train"):
         value = turn.get(name)
         if value is not None:

@@ -30,7 +30,7 @@ def end_of_turn(whole: Rendering, number: int, begin: int, *, is_last: bool) -> 
 
 
 def _end_of_text(whole: Rendering, number: int, begin: int, is_last: bool) -> TurnEnd:
-    """The end token must follow the message's content."""
+    """The end of a text: the template's end token, behind the message's content."""
     message, token = whole.messages[number], whole.markup.end
     end = whole.text.find(token, begin)
     said = whole.text[begin : end if end >= 0 else len(whole.text)].strip()
@@ -48,7 +48,10 @@ def _end_of_text(whole: Rendering, number: int, begin: int, is_last: bool) -> Tu
 
 
 def _end_of_call(whole: Rendering, number: int, begin: int, is_last: bool) -> TurnEnd:
-    """A call of functions may end with another token than text: the turn is rendered as the last one to find it."""
+    """The end of a call of functions, which may be another special token than that of a text.
+
+    The turn is rendered as the last message to find the token.
+    """
     own = whole.text[begin:]
     if number + 1 < len(whole.messages):
         until = whole.of(whole.messages[: number + 1])

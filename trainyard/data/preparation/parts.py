@@ -72,7 +72,7 @@ class Parts:
     # ---- which parts are finished ----
 
     def finished(self, number: int) -> bool:
-        """Is a part whole? A part by gigatoken is not, once gigatoken was found to be wrong on this corpus."""
+        """Is a part whole? A part that gigatoken made no longer counts once gigatoken was found to be wrong."""
         if number in self._finished and not self.encoder.disproved.exists():
             return True
         try:

@@ -15,10 +15,9 @@ from trainyard.data.preparation.chosen_encoder import ChosenEncoder, MakeEncoder
 from trainyard.data.preparation.parts import Parts, Report
 from trainyard.data.preparation.publish import check_rejected, publish
 from trainyard.data.preparation.request import DataRequest, Prepared, Share
-from trainyard.data.preparation.summary import read_summary
 from trainyard.data.sequences import plans
 from trainyard.data.sources.files import is_remote
-from trainyard.data.store import TokenStore
+from trainyard.data.store import StoreSummary, TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
 from trainyard.files import locked
@@ -105,9 +104,9 @@ def _store(request: DataRequest, digest: str, tokenizer_files: list[Path]) -> Pa
 
 def _check(store: Path, data: DataConfig) -> None:
     """Raises a DataError if more documents of a store were left out than these settings allow."""
-    summary = read_summary(store)
-    if summary["rejected"]:
-        check_rejected(store, summary["rejected"], sum(source["documents"] for source in summary["sources"]), data)
+    summary = StoreSummary.read(store)
+    if summary.rejected:
+        check_rejected(store, summary.rejected, sum(source.documents for source in summary.sources), data)
 
 
 def _parts(request: DataRequest, store: Path, tokenizer: Any, make_encoder: MakeEncoder, report: Report) -> Parts:

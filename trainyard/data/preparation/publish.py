@@ -12,7 +12,7 @@ from trainyard.data.preparation.description import Description
 from trainyard.data.preparation.part_writer import ADVICE, SHOWN
 from trainyard.data.preparation.parts import Parts
 from trainyard.data.sources.reader import Rejected
-from trainyard.data.store import array_types, describe
+from trainyard.data.store import SourceCounts, StoreSummary, array_types, describe
 from trainyard.errors import DataError
 
 
@@ -59,26 +59,24 @@ def publish(parts: Parts, store: Path) -> None:
     lengths = np.load(parts.directory / "lengths.npy", mmap_mode="r")
     bounds = np.cumsum(np.sum([part.documents for part in described], axis=0)).tolist()
     per_source = [
-        {"documents": stop - start, "tokens": int(lengths[start:stop].sum(dtype=np.int64))}
+        SourceCounts(stop - start, int(lengths[start:stop].sum(dtype=np.int64)))
         for start, stop in zip([0, *bounds[:-1]], bounds, strict=True)
     ]
     seconds = _covered([part.span for part in described])
     num_bytes = sum(part.bytes for part in described)
     backends = [part for part in described if part.tokenizer_backend != "none"]
-    summary = {
-        "rejected": sum(part.rejected for part in described),
-        "vocab_size": parts.vocab_size,
-        "tokenizer_backend": backends[0].tokenizer_backend,
-        "backend_reason": backends[0].backend_reason,
-        "seconds": round(seconds, 3),
-        "mb_per_s": round(num_bytes / 1e6 / seconds, 3),
-        "bytes": num_bytes,
-        "sources": per_source,
-    }
-    if parts.masked:
-        summary["learned_tokens"] = sum(part.learned_tokens or 0 for part in described)
-    names = [parts.name(n) for n in numbers]
-    describe(parts.directory, names, parts.vocab_size, summary, masked=parts.masked)
+    summary = StoreSummary(
+        rejected=sum(part.rejected for part in described),
+        vocab_size=parts.vocab_size,
+        tokenizer_backend=backends[0].tokenizer_backend,
+        backend_reason=backends[0].backend_reason,
+        seconds=round(seconds, 3),
+        mb_per_s=round(num_bytes / 1e6 / seconds, 3),
+        bytes=num_bytes,
+        sources=per_source,
+        learned_tokens=sum(part.learned_tokens or 0 for part in described) if parts.masked else None,
+    )
+    describe(parts.directory, [parts.name(n) for n in numbers], summary, masked=parts.masked)
     parts.directory.rename(store)
     for leftover in [*store.glob("part-*"), store / "disproved.txt"]:
         leftover.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """What a store holds, in numbers: for the last line of `prepare`, and for its table."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +7,6 @@ import numpy as np
 from trainyard.data.preparation.request import DataRequest, Prepared
 from trainyard.data.sequences import plans
 from trainyard.data.store import TokenStore
-
-
-def read_summary(store: Path) -> dict[str, Any]:
-    """The numbers that the preparation wrote beside a store."""
-    return dict(json.loads((store / "summary.json").read_text(encoding="utf-8")))
 
 
 def summarize(prepared: Prepared, request: DataRequest) -> dict[str, Any]:
@@ -25,7 +18,7 @@ def summarize(prepared: Prepared, request: DataRequest) -> dict[str, Any]:
     if store.masked:
         both = (made.train, made.held_out)
         conversations = {
-            "learned_tokens": store.summary["learned_tokens"],
+            "learned_tokens": store.summary.learned_tokens,
             "cut": sum(plan.shortened for plan in both),
             "dropped": sum(plan.dropped for plan in both),
         }
@@ -38,7 +31,7 @@ def summarize(prepared: Prepared, request: DataRequest) -> dict[str, Any]:
         "held_out": len(plans.split_documents(store.hashes, request.data.eval_fraction)[1]),
         "tail": made.train.tail,
         "bytes_per_token": round(on_disk / max(1, store.num_tokens), 4),
-        **{key: store.summary[key] for key in ("rejected", "tokenizer_backend", "seconds", "mb_per_s")},
+        **{key: getattr(store.summary, key) for key in ("rejected", "tokenizer_backend", "seconds", "mb_per_s")},
         **conversations,
     }
 

@@ -41,7 +41,7 @@ def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
     starts = np.cumsum(lengths) - lengths
     training, held_out = split_documents(store.hashes, data.eval_fraction)
     if is_mixed(data.sources):
-        source_documents = [source["documents"] for source in store.summary["sources"]]
+        source_documents = [source.documents for source in store.summary.sources]
         training = mix(training, lengths, source_documents, data.sources, seed)
     pack = PACKINGS[data.packing]
     if store.masked:
@@ -54,7 +54,7 @@ def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
 
 
 def _pack_fitted(pack: Callable[..., Plan], fitted: Fitted, block_size: int) -> Plan:
-    """A plan whose spans are conversations by number: all of them fit into a block, so `pack` cuts none."""
+    """A plan whose spans are conversations by number: all of them fit into a block, so `pack` does not cut them."""
     return pack(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, block_size, keep_tail=True)
 
 

@@ -49,7 +49,7 @@ class Passage:
 def passages(store: TokenStore, spans: list[tuple[int, int]], config: Config) -> list[Passage]:
     """The passages of a sequence, for its [start, stop) ranges of the store; see Plan.spans."""
     ends = np.cumsum(store.lengths, dtype=np.int64)
-    bounds = np.cumsum([source["documents"] for source in store.summary["sources"]])
+    bounds = np.cumsum([source.documents for source in store.summary.sources])
     result = []
     for start, stop in spans:
         document = int(np.searchsorted(ends, start, side="right"))

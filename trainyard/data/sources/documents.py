@@ -1,4 +1,4 @@
-"""Values that were read, as documents: a text or a conversation, or a Fault with the reason why there is none."""
+"""Values that were read, as documents: a text, a conversation, or a Fault with the reason why it is neither."""
 
 import itertools
 import json

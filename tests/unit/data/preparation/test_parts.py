@@ -12,8 +12,7 @@ import pytest
 from pretrain.encode import Encoder
 from trainyard.data.preparation import division, prepare
 from trainyard.data.preparation.request import DataRequest, Share
-from trainyard.data.preparation.summary import read_summary
-from trainyard.data.store import TokenStore
+from trainyard.data.store import SourceCounts, StoreSummary, TokenStore
 from trainyard.data.tokenization.encoded import Tokens
 from unit.preparing import request_for, run, tokens
 
@@ -33,7 +32,7 @@ def test_the_store_does_not_depend_on_how_the_work_was_divided(tmp_path: Path, c
     ours, theirs = TokenStore(divided.store), TokenStore(whole.store)
     assert np.array_equal(ours.hashes, theirs.hashes)
     assert np.array_equal(ours.lengths, theirs.lengths)
-    assert ours.summary["sources"] == theirs.summary["sources"] == [{"documents": 40, "tokens": ours.num_tokens}]
+    assert ours.summary.sources == theirs.summary.sources == [SourceCounts(40, ours.num_tokens)]
     assert not list(divided.store.glob("part-*"))
 
 
@@ -156,10 +155,10 @@ def test_a_fast_backend_that_goes_wrong_midway_is_replaced(
     assert tried[:5] == ["gigatoken"] * 4 + ["tokenizers"]
     assert set(tried[4:]) == {"tokenizers"}
     assert len(tried[4:]) == len(list(right.store.glob("*.arrow")))  # all parts, the three good ones too
-    noted = read_summary(wrong.store)
-    assert noted["tokenizer_backend"] == "tokenizers"
-    assert noted["backend_reason"].startswith("gigatoken gives other ids than the tokenizer on")
-    assert read_summary(right.store)["tokenizer_backend"] == "gigatoken"
+    noted = StoreSummary.read(wrong.store)
+    assert noted.tokenizer_backend == "tokenizers"
+    assert noted.backend_reason.startswith("gigatoken gives other ids than the tokenizer on")
+    assert StoreSummary.read(right.store).tokenizer_backend == "gigatoken"
     assert tokens(wrong) == tokens(right)
 
 
@@ -176,5 +175,5 @@ def test_parts_of_a_backend_that_another_process_disproves_are_made_anew(
             self.reason = "gigatoken gives other ids on this corpus"
 
     prepared = run(request, encoder=Doubting)
-    assert read_summary(prepared.store)["tokenizer_backend"] == "tokenizers"
-    assert read_summary(prepared.store)["backend_reason"] == "gigatoken gives other ids on this corpus"
+    assert StoreSummary.read(prepared.store).tokenizer_backend == "tokenizers"
+    assert StoreSummary.read(prepared.store).backend_reason == "gigatoken gives other ids on this corpus"

@@ -10,9 +10,9 @@ from pretrain.encode import Encoder
 from trainyard.config.schema import SourceConfig
 from trainyard.data.batches.dataset import open_datasets
 from trainyard.data.preparation import prepare
-from trainyard.data.preparation.summary import read_summary, summarize
+from trainyard.data.preparation.summary import summarize
 from trainyard.data.sequences import plans
-from trainyard.data.store import TokenStore
+from trainyard.data.store import StoreSummary, TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.data.tokenization.encoded import Tokens
 from trainyard.errors import DataError
@@ -47,7 +47,7 @@ def test_every_token_of_the_reference_is_trained_on_once(
     request = request_for(tmp_path / "out", file, packing=packing, eval_fraction=0.0, **where)
     prepared = run(request)
     assert tokens(prepared) == rows
-    assert read_summary(prepared.store)["tokenizer_backend"] == "gigatoken"
+    assert StoreSummary.read(prepared.store).tokenizer_backend == "gigatoken"
     dataset = open_datasets(prepared.store, request.data, seed=0).train
     seen = [dataset[index]["input_ids"].tolist() for index in range(len(dataset))]
     wanted = [token for row in rows for token in row]
@@ -78,7 +78,7 @@ def test_several_sources_are_counted_each(tmp_path: Path, corpus_file: Path) -> 
     other.write_text("one\ntwo\n")
     sources = [SourceConfig(path=str(corpus_file), format="jsonl"), SourceConfig(path=str(other), format="text")]
     summary = TokenStore(run(request_for(tmp_path / "out", corpus_file, sources=sources)).store).summary
-    assert [source["documents"] for source in summary["sources"]] == [40, 2]
+    assert [source.documents for source in summary.sources] == [40, 2]
 
 
 # ---- found again ----
