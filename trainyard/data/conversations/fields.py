@@ -74,7 +74,7 @@ def as_tools(value: Any, place: str) -> list[Any] | None:
 
 
 def learn_flag(turn: Mapping[str, Any], place: str) -> bool | None:
-    """Whether a message says that it is learned, by weight, loss_weight, loss or train: 0 or 1. None: it does not say."""
+    """Does a message say that it is learned? By weight, loss_weight, loss or train, 0 or 1; None if it does not say."""
     for name in ("weight", "loss_weight", "loss", "train"):
         value = turn.get(name)
         if value is not None:
