@@ -7,7 +7,7 @@ import pytest
 
 from trainyard.commands.prepare import parse_share
 from trainyard.commands.verbs import main
-from trainyard.data.preparation.processes import OVERRIDES
+from trainyard.data.preparation.processes import HEAP, OVERRIDES
 from trainyard.data.preparation.request import Share
 from trainyard.errors import DataError
 
@@ -15,7 +15,9 @@ Printed = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def words(tmp_path: Path, corpus_file: Path) -> list[str]:
+def words(tmp_path: Path, corpus_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for name, value in HEAP.items():  # else the command would start this process again with them
+        monkeypatch.setenv(name, value)
     sources = f"data.sources=[{{path: '{corpus_file}', format: jsonl}}]"
     return [
         "pretrain",
