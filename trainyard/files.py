@@ -1,13 +1,14 @@
 """Files that several processes share: replaced in one step, read as JSON, digested, locked."""
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def known(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a mapping that are named like a field of the dataclass `kind`; keys of another version are not."""
+    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
 
 
 def write_json(path: Path, value: Any) -> None:

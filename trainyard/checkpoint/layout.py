@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from trainyard.config.deepspeed import read, stage
 from trainyard.config.schema import Config
-from trainyard.files import read_json
+from trainyard.files import known, read_json
 
 PARAMETERS = "parameters.json"
 """In a checkpoint of DDP: the parameters' names in the order of the optimizer, which knows them by number alone."""
@@ -36,8 +36,19 @@ class Layout:
 
     @classmethod
     def from_json(cls, value: dict[str, Any] | None) -> "Layout":
-        """The layout that `to_json` has written."""
-        return cls() if value is None else cls(**value)
+        """The layout that `to_json` has written.
+
+        Raises:
+            ValueError: the value is neither an object nor None, or its stage is no number.
+        """
+        if value is None:
+            return cls()
+        if not isinstance(value, dict) or not isinstance(value.get("stage"), int):
+            raise ValueError("layout is no object with a stage")
+        optional = [value.get(name) or {} for name in ("optimizer", "scheduler", "data_types")]
+        if not all(isinstance(section, dict) for section in (value.get("zero_optimization", {}), *optional)):
+            raise ValueError("a section of layout is no object")
+        return cls(**known(cls, value))
 
     def to_json(self) -> dict[str, Any] | None:
         """As the manifest has it: None for plain DDP."""

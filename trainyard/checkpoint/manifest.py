@@ -6,7 +6,7 @@ from typing import Any
 
 from trainyard.checkpoint import pickles
 from trainyard.checkpoint.layout import Layout, ranks_under
-from trainyard.files import digest, read_json, write_json
+from trainyard.files import digest, known, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -19,6 +19,18 @@ class FileEntry:
     """In bytes."""
     xxh3_128: str
     """Checksum of the content, in hexadecimal digits."""
+
+    @classmethod
+    def from_json(cls, name: str, value: Any) -> "FileEntry":
+        """
+        Raises:
+            ValueError: the value is no object with a size and a checksum.
+        """
+        if not isinstance(value, dict):
+            raise ValueError(f"the entry of {name} is no object")
+        if not isinstance(value.get("size"), int) or not isinstance(value.get("xxh3_128"), str):
+            raise ValueError(f"the entry of {name} has no size or no checksum")
+        return cls(**known(cls, value))
 
 
 @dataclass(frozen=True)
@@ -42,17 +54,34 @@ class Manifest:
 
     @classmethod
     def read(cls, checkpoint: Path) -> "Manifest | None":
-        """The manifest of a checkpoint; None where no save has finished. No other file is looked at."""
-        facts = read_json(checkpoint / MANIFEST)
+        """The manifest of a checkpoint; None where there is none to rely on, see `unfinished`.
+
+        Keys of another version are passed over. No other file is looked at.
+        """
+        try:
+            return cls._parsed(read_json(checkpoint / MANIFEST))
+        except ValueError:
+            return None
+
+    @classmethod
+    def _parsed(cls, facts: dict[str, Any]) -> "Manifest | None":
+        """
+        Returns:
+            None for a manifest that names no files: no save has written it.
+
+        Raises:
+            ValueError: a value is of the wrong type.
+        """
         if not facts.get("files"):
             return None
-        known = {name: facts[name] for name in ("step", "samples_seen", "world_size", "zero_stage") if name in facts}
-        return cls(
-            **known,
-            layout=Layout.from_json(facts["layout"]) if "layout" in facts else None,
-            versions=facts.get("versions", {}),
-            files={name: FileEntry(**entry) for name, entry in facts["files"].items()},
-        )
+        if not isinstance(facts["files"], dict):
+            raise ValueError("files is no object")
+        for name in ("step", "samples_seen", "world_size", "zero_stage"):
+            if not isinstance(facts.get(name), int | None):
+                raise ValueError(f"{name} is no whole number")
+        files = {name: FileEntry.from_json(name, entry) for name, entry in facts["files"].items()}
+        layout = Layout.from_json(facts["layout"]) if "layout" in facts else None
+        return cls(**{**known(cls, facts), "files": files, "layout": layout})
 
     def write(self, checkpoint: Path) -> None:
         """Makes a directory a checkpoint. It is the last file of a save and is written in one step."""
@@ -80,23 +109,27 @@ class Manifest:
         )
 
 
-def entries(directory: Path, known: dict[str, FileEntry] | None = None) -> dict[str, FileEntry]:
+def entries(directory: Path, written: dict[str, FileEntry] | None = None) -> dict[str, FileEntry]:
     """An entry for every file below a directory but its manifest.
 
     Args:
-        known: entries of files that need not be read again, by path below the directory.
+        written: entries of files that need not be read again, by path below the directory.
     """
-    known = known or {}
+    written = written or {}
     files = {str(file.relative_to(directory)): file for file in sorted(directory.rglob("*")) if file.is_file()}
     files.pop(MANIFEST, None)
-    return {name: known.get(name) or FileEntry(file.stat().st_size, digest(file)) for name, file in files.items()}
+    return {name: written.get(name) or FileEntry(file.stat().st_size, digest(file)) for name, file in files.items()}
 
 
 def unfinished(checkpoint: Path) -> str | None:
     """Why a directory is no checkpoint; None when its save has finished. Files but the manifest are not looked at."""
     if not checkpoint.is_dir():
         return "no such directory"
-    return None if Manifest.read(checkpoint) else f"no {MANIFEST}: the save did not finish"
+    try:
+        manifest = Manifest._parsed(read_json(checkpoint / MANIFEST))
+    except ValueError as error:
+        return f"{MANIFEST} is damaged: {error}"
+    return None if manifest else f"no {MANIFEST}: the save did not finish"
 
 
 def verify(checkpoint: Path) -> str | None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from trainyard.data.batches.loader import BatchLayout
-from trainyard.files import read_json, write_json
+from trainyard.files import known, read_json, write_json
 
 FILE = "trainer_window_{}.json"
 """In a checkpoint, one for each rank."""
@@ -51,7 +51,7 @@ class RankState:
         write_json(checkpoint / FILE.format(rank), asdict(self))
 
 
-def read_rank_state(checkpoint: Path, split: BatchLayout) -> RankState | None:
+def read_rank_state(checkpoint: Path, batch_layout: BatchLayout) -> RankState | None:
     """The state of this rank; None when the checkpoint has none.
 
     Where another number of ranks wrote the checkpoint, every rank takes rank 0's, with the mean loss over all of them.
@@ -59,13 +59,13 @@ def read_rank_state(checkpoint: Path, split: BatchLayout) -> RankState | None:
     states = [_read(file) for file in sorted(checkpoint.glob(FILE.format("*")))]
     if not states:
         return None
-    if len(states) == split.world_size:
-        return _read(checkpoint / FILE.format(split.rank))
+    if len(states) == batch_layout.world_size:
+        return _read(checkpoint / FILE.format(batch_layout.rank))
     return replace(states[0], loss=sum(state.loss for state in states) / len(states))
 
 
 def _read(file: Path) -> RankState:
     facts = read_json(file)
-    facts["bad_steps"] = BadStepsState(**facts.get("bad_steps", {}))
-    facts["spikes"] = SpikesState(**facts.get("spikes", {}))
-    return RankState(**facts)
+    facts["bad_steps"] = BadStepsState(**known(BadStepsState, facts.get("bad_steps", {})))
+    facts["spikes"] = SpikesState(**known(SpikesState, facts.get("spikes", {})))
+    return RankState(**known(RankState, facts))

@@ -77,13 +77,13 @@ def set_step_counters(adam: Optimizer) -> None:
         state["step"] = tensor if isinstance(adam, Adam | AdamW) else int(step)
 
 
-def restore_randomness(found: Path, split: BatchLayout, *, seed: int, step: int) -> None:
+def restore_randomness(found: Path, batch_layout: BatchLayout, *, seed: int, step: int) -> None:
     """Restores the random state of the rank with the same number; a new rank takes one from seed, rank and step."""
     manifest = Manifest.read(found)
-    alone = manifest is not None and manifest.world_size == 1 and split.rank == 0
-    file = found / ("rng_state.pth" if alone else f"rng_state_{split.rank}.pth")
+    alone = manifest is not None and manifest.world_size == 1 and batch_layout.rank == 0
+    file = found / ("rng_state.pth" if alone else f"rng_state_{batch_layout.rank}.pth")
     if not file.is_file():
-        transformers.set_seed(xxhash.xxh3_64_intdigest(f"{seed} {split.rank} {step}".encode()) % 2**32)
+        transformers.set_seed(xxhash.xxh3_64_intdigest(f"{seed} {batch_layout.rank} {step}".encode()) % 2**32)
         return
     with safe_globals():
         states = read_states(file)

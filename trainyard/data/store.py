@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainyard.data.tokenization.encoded import CutPoints, Tokens
-from trainyard.files import write_json
+from trainyard.files import known, write_json
 
 _UNKNOWN = 2**32 - 1
 """In cuts.npy: the first cut point of a conversation whose lead has no known end (None in CutPoints)."""
@@ -61,9 +61,10 @@ class StoreSummary:
 
     @classmethod
     def read(cls, store: Path) -> "StoreSummary":
-        """The summary of a store."""
+        """The summary of a store. Keys of another version are passed over."""
         fields = json.loads((store / "summary.json").read_text(encoding="utf-8"))
-        return cls(**{**fields, "sources": [SourceCounts(**source) for source in fields["sources"]]})
+        sources = [SourceCounts(**known(SourceCounts, source)) for source in fields["sources"]]
+        return cls(**{**known(cls, fields), "sources": sources})
 
     def write(self, store: Path) -> None:
         """Writes summary.json."""

@@ -18,9 +18,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from trainyard.files import read_json, write_json, write_text
+from trainyard.files import known, read_json, write_json, write_text
 from trainyard.rundir.directory import RunDir
 
 
@@ -66,7 +65,7 @@ class Progress:
     @classmethod
     def read(cls, run_dir: RunDir) -> "Progress":
         """The newest; Progress() when there is none."""
-        return cls(**_known(cls, read_json(run_dir.progress)))
+        return cls(**known(cls, read_json(run_dir.progress)))
 
     def write(self, run_dir: RunDir) -> None:
         """Replaces the older one. Values that are not known are left out."""
@@ -96,7 +95,7 @@ class LastWords:
     @classmethod
     def read_all(cls, run_dir: RunDir) -> list["LastWords"]:
         """Those of all ranks that failed, the first one first."""
-        found = (_known(cls, read_json(file)) for file in run_dir.logs.glob("rank-*.error.json"))
+        found = (known(cls, read_json(file)) for file in run_dir.logs.glob("rank-*.error.json"))
         return sorted((cls(**values) for values in found if {"rank", "error"} <= values.keys()), key=lambda it: it.time)
 
     @staticmethod
@@ -180,7 +179,7 @@ class Lead:
     @classmethod
     def read(cls, run_dir: RunDir) -> "Lead | None":
         """The newest; None when no controller has launched anything yet."""
-        values = _known(cls, read_json(run_dir.lead))
+        values = known(cls, read_json(run_dir.lead))
         return cls(**values) if {"leader", "attempt"} <= values.keys() else None
 
     def write(self, run_dir: RunDir) -> None:
@@ -192,10 +191,6 @@ def clear(run_dir: RunDir) -> None:
     left = [path for kind in ("error.json", "pid", "killed") for path in run_dir.logs.glob(f"*.{kind}")]
     for file in (run_dir.progress, run_dir.stop, *left):
         file.unlink(missing_ok=True)
-
-
-def _known(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
-    return {field.name: values[field.name] for field in dataclasses.fields(kind) if field.name in values}
 
 
 def _rank(file: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainyard.checkpoint.directory import newest_good
+from trainyard.checkpoint.directory import newest_good, required_bytes
 from trainyard.checkpoint.layout import Layout
 from trainyard.checkpoint.manifest import MANIFEST, FileEntry, Manifest, entries, unfinished, verify
 from unit.checkpoint_dirs import make
@@ -116,3 +116,44 @@ def test_known_entries_are_not_read_again(tmp_path: Path) -> None:
     assert found.keys() == {"model.safetensors", "global_step/optim.pt"}
     assert found["model.safetensors"] == known["model.safetensors"]
     assert found["global_step/optim.pt"] == entries(path)["global_step/optim.pt"]
+
+
+ENTRY = {"size": 1, "xxh3_128": "ab"}
+LAYOUT = {"stage": 2, "precision": "bf16", "zero_optimization": {"stage": 2}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"files": ["model.safetensors"]}, "files is no object"),
+        ({"files": {"a": "ab"}}, "the entry of a is no object"),
+        ({"files": {"a": {"size": 1}}}, "the entry of a has no size or no checksum"),
+        ({"files": {"a": {"size": "1", "xxh3_128": "ab"}}}, "the entry of a has no size or no checksum"),
+        ({"layout": [2]}, "layout is no object with a stage"),
+        ({"layout": {"precision": "bf16"}}, "layout is no object with a stage"),
+        ({"layout": {"stage": 2, "zero_optimization": None}}, "a section of layout is no object"),
+        ({"step": "five"}, "step is no whole number"),
+    ],
+)
+def test_a_damaged_manifest_has_a_reason_and_the_older_checkpoint_is_found(
+    tmp_path: Path, wrong: dict[str, object], reason: str
+) -> None:
+    good, bad = make(tmp_path, 5), make(tmp_path, 10)
+    facts = json.loads((bad / MANIFEST).read_text())
+    (bad / MANIFEST).write_text(json.dumps(facts | wrong))
+    reason = f"manifest.json is damaged: {reason}"
+    assert Manifest.read(bad) is None
+    assert unfinished(bad) == verify(bad) == reason
+    newest, passed_over = newest_good(tmp_path)
+    assert newest is not None and newest.path == good
+    assert [(verdict.path, verdict.reason) for verdict in passed_over] == [(bad, reason)]
+    assert required_bytes(tmp_path, trainable=7) == 140
+
+
+def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    entry, layout = ENTRY | {"compressed": False}, LAYOUT | {"shards": 4}
+    facts = {"step": 5, "layout": layout, "files": {"a": entry}, "mood": "good"}
+    (tmp_path / MANIFEST).write_text(json.dumps(facts))
+    assert Manifest.read(tmp_path) == Manifest(
+        step=5, layout=Layout(2, "bf16", {"stage": 2}), files={"a": FileEntry(1, "ab")}
+    )

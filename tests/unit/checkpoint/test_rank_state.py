@@ -62,3 +62,11 @@ def test_the_file_has_the_keys_of_version_0_1(tmp_path: Path) -> None:
 def test_a_file_without_the_later_keys_is_read(tmp_path: Path) -> None:
     (tmp_path / "trainer_window_0.json").write_text('{"loss": 0.5, "last_logged": 4, "evaluation_due": false}')
     assert read_rank_state(tmp_path, of_rank(0, 1)) == RankState(0.5, 4)
+
+
+def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    of_another = {"loss": 0.5, "last_logged": 4, "mood": "good", "spikes": {"losses": [1.0], "mood": "bad"}}
+    of_another["bad_steps"] = {"total": 1, "mood": "bad"}
+    (tmp_path / "trainer_window_0.json").write_text(json.dumps(of_another))
+    expected = RankState(0.5, 4, bad_steps=BadStepsState(1), spikes=SpikesState([1.0]))
+    assert read_rank_state(tmp_path, of_rank(0, 1)) == expected

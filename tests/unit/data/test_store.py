@@ -1,11 +1,12 @@
 """The store on disk: what datasets reads of it, and what we read."""
 
+import json
 from pathlib import Path
 
 import datasets
 import pytest
 
-from trainyard.data.store import flat_cut_points, token_dtype
+from trainyard.data.store import StoreSummary, flat_cut_points, token_dtype
 from trainyard.data.tokenization.encoded import CutPoints
 from unit.stores import make_store
 
@@ -48,3 +49,11 @@ def test_cut_points_of_conversations(tmp_path: Path) -> None:
     assert flat == [[0], [2, 5, 8], [2**32 - 1, 1], [2**32 - 1]]
     store = make_store(tmp_path, [[1], [2], [3], [4]], masks=[[1]] * 4, cuts=flat)
     assert [store.cut_points(document) for document in range(4)] == [(p.first, list(p.later)) for p in points]
+
+
+def test_keys_of_another_version_in_the_summary_are_passed_over(tmp_path: Path) -> None:
+    summary = make_store(tmp_path, [[1, 2]]).summary
+    facts = json.loads((tmp_path / "summary.json").read_text())
+    sources = [source | {"mood": "good"} for source in facts["sources"]]
+    (tmp_path / "summary.json").write_text(json.dumps(facts | {"sources": sources, "mood": "good"}))
+    assert StoreSummary.read(tmp_path) == summary

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainyard.files import write_bytes
+from trainyard.files import known, write_bytes
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,14 @@ class Description:
         """
         Raises:
             OSError: there is no description.
-            ValueError: the file holds no JSON.
+            ValueError: the file holds no JSON, or no description. Keys of another version are passed over.
         """
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{"learned_tokens": None, **fields, "span": tuple(fields["span"])})
+        try:
+            started, ended = fields["span"]
+            return cls(**{"learned_tokens": None, **known(cls, fields), "span": (started, ended)})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{path}: holds no description of a part: {error!r}") from error
 
     def write(self, path: Path) -> None:
         """Replaces the file once its content is on the disk."""
