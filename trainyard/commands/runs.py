@@ -5,15 +5,15 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
 from trainyard.config.local import default_outputs
 from trainyard.errors import DataError
 from trainyard.runs import choice, numbers, settings, tables
-from trainyard.runs.history import Run, find
+from trainyard.runs.history import ACTIVE, DEAD, Run, find
 from trainyard.runs.sync import MODES, sync
 from trainyard.runs.watch import Watcher, watch
 
@@ -80,11 +80,17 @@ def _show(arguments: argparse.Namespace, outputs: Path) -> int:
     for each in [choice.named(known, name) for name in arguments.names]:
         if arguments.json:
             changed = {name: setting.own for name, setting in settings.changed(each).items()}
-            print(json.dumps({**tables.described(each), "status": asdict(each.status), "settings": changed}))
+            print(json.dumps({**tables.described(each), "status": _status(each), "settings": changed}))
             continue
         for part in tables.detailed(each):
             screen.print(part, soft_wrap=isinstance(part, str))
     return 0
+
+
+def _status(run: Run) -> dict[str, Any]:
+    """status.json as it is, other versions' keys included, but with the true state; empty without the file."""
+    written = run.directory.read_status()
+    return {**written, "state": run.status.state} if run.status.state in (*ACTIVE, DEAD) and written else written
 
 
 def _compare(arguments: argparse.Namespace, outputs: Path) -> int:

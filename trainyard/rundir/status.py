@@ -1,11 +1,13 @@
 """status.json: the state of a run as its controller knows it, kept true until the run ends."""
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from trainyard.files import known
 from trainyard.rundir.directory import RunDir
 
 
@@ -51,9 +53,19 @@ class Status:
 
     @classmethod
     def read(cls, run_dir: RunDir) -> "Status":
-        """The newest; Status() when there is none. Keys of another version are passed over."""
-        values = run_dir.read_status()
-        return cls(**{each.name: values[each.name] for each in dataclasses.fields(cls) if each.name in values})
+        """The newest; Status() when there is none. Keys of another version are passed over.
+
+        A value of the wrong type, null included, is passed over too: its field has the default.
+        """
+        defaults, values = dataclasses.asdict(cls()), known(cls, run_dir.read_status())
+        return cls(**{name: value for name, value in values.items() if _is_like(defaults[name], value)})
+
+
+def _is_like(default: Any, value: Any) -> bool:
+    """Is a value of the type of its field? Of a field that may be None, every value is."""
+    if isinstance(default, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return default is None or isinstance(value, type(default))
 
 
 class StatusFile:

@@ -194,3 +194,15 @@ def test_ctrl_c_ends_the_command_with_0(tmp_path: Path) -> None:
         assert "pretrain/a  finished  step 100 of 100" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+
+
+def test_show_prints_the_status_as_it_is_but_for_the_state(call: Call, outputs: Path, capsys: Printed) -> None:
+    run = make_run(outputs, "mine", state="running")
+    written = run.read_status() | {"mood": "good", "seconds": "long"}
+    run.write_status(written)
+    (outputs / "pretrain" / "new").mkdir()
+    (outputs / "pretrain" / "new" / "config.yaml").write_bytes(run.config.read_bytes())
+    assert call("show", "mine", "new", "--json") == 0
+    mine, new = (json.loads(line)["status"] for line in capsys.readouterr().out.splitlines())
+    assert mine == written | {"state": "dead"} and new == {}
+    assert call("list") == call("show", "mine") == 0

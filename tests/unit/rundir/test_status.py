@@ -1,6 +1,9 @@
 import json
+import math
 from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.status import State, Status, StatusFile
@@ -72,3 +75,19 @@ def test_a_wrong_request_leaves_the_status_of_the_earlier_run(tmp_path: Path) ->
     first.status.state = State.FAILED
     first.restore()
     assert Status.read(run).state == State.FAILED
+
+
+@pytest.mark.parametrize("wrong", [None, "many", [1], True, math.nan])
+def test_a_value_of_the_wrong_type_becomes_the_default(tmp_path: Path, wrong: object) -> None:
+    run = RunDir(tmp_path)
+    run.write_status(OF_0_1 | {"tokens_seen": wrong, "seconds": wrong, "final": None, "resumed_from": None})
+    status = Status.read(run)
+    assert (status.tokens_seen, status.seconds, status.final, status.resumed_from) == (0, 0.0, {}, [])
+    assert status.step == 7 and f"{status.tokens_seen:,}" == "0"
+
+
+def test_a_field_that_may_be_unknown_stays_so(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.write_status(OF_0_1 | {"exit_code": None, "commit": None, "seconds": 100})
+    status = Status.read(run)
+    assert (status.exit_code, status.commit, status.seconds, status.world_size) == (None, None, 100, 2)
