@@ -99,7 +99,7 @@ def _of_rank(words: LastWords) -> Failure:
         f"{words.traceback.rstrip()}\n"
         f"rank {words.rank} failed first; its log is {_short(Path(words.log))}\n"
         f"rank {words.rank}: {words.error}"
-    )
+    ).lstrip()
     return Failure(text, words.step, words.final)
 
 

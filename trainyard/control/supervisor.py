@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,6 +50,10 @@ class Supervisor:
     devices: Devices
     run_dir: RunDir
     stop: StopSignals
+    _file: StatusFile = field(init=False, repr=False)
+    """Made by `run`, once the directory of an earlier run is out of the way."""
+    _converted: bool = field(init=False, default=False)
+    """Do the ranks load a conversion that still lies there?"""
 
     def run(self) -> int:
         """The exit code of the run, from its preparation on."""
@@ -166,8 +170,7 @@ class Supervisor:
         if self._converted and (progress.step or 0) > self._file.status.step:  # every rank has loaded the conversion
             conversion.discard(self.run_dir)
             self._converted = False
-        known = {name: getattr(progress, name) for name in ("step", "max_steps", "tokens_seen", "final")}
-        self._file.update(**{name: value for name, value in known.items() if value is not None})
+        self._file.update(**progress.figures())
 
     def _end_with(self, attempt: Attempt) -> None:
         """Ends the run with a launch that finished or was stopped; returns for one that failed."""

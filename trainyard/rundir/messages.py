@@ -18,9 +18,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainyard.files import known, read_json, write_json, write_text
 from trainyard.rundir.directory import RunDir
+
+NO_WORDS = "it failed, and there was no room on the disk for its message"
+"""The error of a rank whose LastWords are an empty file."""
 
 
 class Phase:
@@ -62,6 +66,13 @@ class Progress:
     final: dict[str, float] | None = None
     """With DONE: the last value of every metric, and the first of the losses as first_<name>."""
 
+    def figures(self) -> dict[str, Any]:
+        """Those that status.json has too, by name; only what is known."""
+        figures = {
+            "step": self.step, "max_steps": self.max_steps, "tokens_seen": self.tokens_seen, "final": self.final
+        }  # fmt: skip
+        return {name: value for name, value in figures.items() if value is not None}
+
     @classmethod
     def read(cls, run_dir: RunDir) -> "Progress":
         """The newest; Progress() when there is none."""
@@ -94,9 +105,16 @@ class LastWords:
 
     @classmethod
     def read_all(cls, run_dir: RunDir) -> list["LastWords"]:
-        """Those of all ranks that failed, the first one first."""
-        found = (known(cls, read_json(file)) for file in run_dir.logs.glob("rank-*.error.json"))
-        return sorted((cls(**values) for values in found if {"rank", "error"} <= values.keys()), key=lambda it: it.time)
+        """Those of all ranks that failed, the first one first, and those without a text last."""
+        found = []
+        for file in run_dir.logs.glob("rank-*.error.json"):
+            values = known(cls, read_json(file))
+            if {"rank", "error"} <= values.keys():
+                found.append(cls(**values))
+            elif _is_empty(file):
+                rank = _rank(file)
+                found.append(cls(rank, NO_WORDS, log=str(run_dir.logs / f"rank-{rank}.log")))
+        return sorted(found, key=lambda words: words.time)
 
     @staticmethod
     def of(run_dir: RunDir, rank: int) -> Path:
@@ -104,7 +122,12 @@ class LastWords:
         return run_dir.logs / f"rank-{rank}.error.json"
 
     def write(self, run_dir: RunDir) -> None:
-        write_json(self.of(run_dir, self.rank), dataclasses.asdict(self))
+        """Leaves an empty file where there is no room for the text: the rank has failed and was not killed."""
+        file = self.of(run_dir, self.rank)
+        try:
+            write_json(file, dataclasses.asdict(self))
+        except OSError:
+            file.touch()
 
 
 @dataclass(frozen=True)
@@ -162,7 +185,11 @@ class Stop:
         return cls(_text(run_dir.stop)) if run_dir.stop.exists() else None
 
     def write(self, run_dir: RunDir) -> None:
-        write_text(run_dir.stop, self.asked)
+        """Leaves an empty file where there is no room for the text."""
+        try:
+            write_text(run_dir.stop, self.asked)
+        except OSError:
+            run_dir.stop.touch()
 
 
 @dataclass(frozen=True)
@@ -196,6 +223,13 @@ def clear(run_dir: RunDir) -> None:
 def _rank(file: Path) -> int:
     """`rank-3.pid` -> 3."""
     return int(file.name.partition(".")[0].removeprefix("rank-"))
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        return not file.stat().st_size
+    except OSError:
+        return False
 
 
 def _text(file: Path) -> str:

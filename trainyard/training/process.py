@@ -8,9 +8,10 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from trainyard.errors import FinalError, RollbackError
 from trainyard.machine import signals
@@ -49,10 +50,19 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
         sys.stderr.flush()
         os._exit(0)  # everything is saved, and a library's thread may still abort an interpreter that shuts down
     except BaseException as error:  # SystemExit too: a library that calls sys.exit has failed
-        traceback.print_exc()
-        _last_words(this, error, log).write(run_dir)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _fail(this, error, log)
+
+
+def _fail(this: Rank, error: BaseException, log: Path) -> NoReturn:
+    """Writes the error to the log and as the last words, as far as the disk has room, and ends the process."""
+    try:
+        with suppress(OSError):
+            traceback.print_exc()
+        _last_words(this, error, log).write(this.run_dir)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+    finally:
         os._exit(1)
 
 

@@ -95,3 +95,10 @@ def test_how_a_run_goes_on() -> None:
     assert report.again(compose("pretrain", [])) == "the same command resumes"
     never = compose("pretrain", ["run.resume=never"])
     assert report.again(never) == "the same command without run.resume=never resumes"
+
+
+def test_a_rank_whose_last_words_had_no_room(run: RunDir) -> None:
+    LastWords.of(run, 1).touch()
+    last = failure(run)
+    assert last.text.startswith("rank 1 failed first; its log is ")
+    assert last.line == "rank 1: it failed, and there was no room on the disk for its message"

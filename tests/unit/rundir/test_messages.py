@@ -124,3 +124,23 @@ def test_all_phases_are_texts_of_their_own() -> None:
 def test_messages_cannot_be_changed_after_they_were_read() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Progress().step = 3  # type: ignore[misc]
+
+
+def _no_room(*args: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_on_a_full_disk_a_file_without_text_says_enough(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "write_json", _no_room)
+    monkeypatch.setattr(messages, "write_text", _no_room)
+    Stop("SIGTERM").write(run)
+    assert Stop.read(run) == Stop()
+    LastWords(3, "ValueError: bad").write(run)
+    assert LastWords.of(run, 3).read_bytes() == b""
+    assert LastWords.read_all(run) == [LastWords(3, messages.NO_WORDS, log=str(run.logs / "rank-3.log"))]
+
+
+def test_the_figures_of_the_progress_are_those_that_are_known() -> None:
+    assert Progress(Phase.TRAINING, step=0, tokens_seen=0, loss=2.5).figures() == {"step": 0, "tokens_seen": 0}
+    done = Progress(Phase.DONE, step=20, max_steps=20, tokens_seen=9, final={"loss": 1.0})
+    assert done.figures() == {"step": 20, "max_steps": 20, "tokens_seen": 9, "final": {"loss": 1.0}}

@@ -70,3 +70,18 @@ def test_a_rank_that_runs_is_known_by_its_process(tmp_path: Path) -> None:
     lines = ["print(next(this.run_dir.logs.glob('*.pid')).read_text().split()[1] == str(os.getpid()))"]
     code, _, log = run(tmp_path, *lines)
     assert code == 0 and log.splitlines()[-1] == "True"
+
+
+def test_on_a_full_disk_a_rank_still_ends_at_once_as_one_that_failed(tmp_path: Path) -> None:
+    lines = [
+        "import atexit",
+        "from trainyard.rundir import messages",
+        "def no_room(*args): raise OSError(28, 'No space left on device')",
+        "messages.write_json = no_room",
+        "atexit.register(print, 'an orderly exit')",
+        "sys.stderr = open('/dev/full', 'w', buffering=1)",
+        "raise ValueError('bad')",
+    ]
+    code, directory, log = run(tmp_path, *lines)
+    assert code == 1 and "orderly" not in log
+    assert LastWords.of(directory, 1).read_bytes() == b""
