@@ -98,7 +98,7 @@ class Attempt:
 
     def _look(self, display: Display, note: Callable[[Progress], None]) -> None:
         progress = Progress.read(self.run_dir)
-        if progress != self.progress:
+        if repr(progress) != repr(self.progress):  # a loss of NaN is not equal to itself
             self.progress, self._beat = progress, time.monotonic()
         display.update(progress)
         note(progress)

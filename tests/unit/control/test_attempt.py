@@ -127,3 +127,20 @@ def test_the_third_signal_ends_it_at_once(yard: Yard) -> None:
     yard.attempt.config.launch.grace_period_s = 60
     yard.attempt.stop.count, yard.attempt.stop.name = 3, "SIGINT"
     assert yard.follow(lambda: None) < 30
+
+
+def test_a_loss_of_nan_is_no_progress(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Progress, "read", lambda run: Progress(Phase.TRAINING, step=3, loss=float("nan")))
+    yard.attempt.config.launch.hang_timeout_s = 0.3
+    deadline = time.monotonic() + 10
+    yard.follow(lambda: None if time.monotonic() < deadline else 0)
+    assert yard.attempt.hung == 0.3
+
+
+def test_a_rank_whose_last_words_had_no_room_was_not_killed(yard: Yard) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    RankProcess(1, os.uname().nodename, dead.pid).write(yard.run)
+    LastWords.of(yard.run, 1).touch()
+    yard.follow(lambda: None)
+    assert yard.attempt.killed == [] and yard.attempt.hung is None
