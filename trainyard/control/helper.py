@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from trainyard.errors import FAILED, Ended
 from trainyard.machine.signals import StopSignals
 
 POLL_S = 0.05
@@ -20,7 +21,14 @@ class Outcome:
 
     @property
     def last_line(self) -> str:
-        return self.output.splitlines()[-1]
+        """The helper's answer.
+
+        Raises:
+            Ended: there is none.
+        """
+        if not self.output.strip():
+            raise Ended(FAILED, f"a helper process ended without an answer (exit code {self.code})")
+        return self.output.strip().splitlines()[-1]
 
 
 def run_helper(

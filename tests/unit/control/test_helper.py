@@ -3,7 +3,10 @@ import sys
 import threading
 import time
 
-from trainyard.control.helper import run_helper
+import pytest
+
+from trainyard.control.helper import Outcome, run_helper
+from trainyard.errors import FAILED, Ended
 from trainyard.machine.signals import StopSignals
 
 
@@ -19,3 +22,10 @@ def test_a_stop_ends_a_helper() -> None:
     started = time.monotonic()
     outcome = run_helper(["sleep", "60"], os.environ, stop)
     assert outcome.code == -15 and time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("output", ["", "\n"])
+def test_a_helper_without_an_answer_ends_the_run_with_a_sentence(output: str) -> None:
+    with pytest.raises(Ended) as ended:
+        _ = Outcome(0, output).last_line
+    assert (ended.value.code, ended.value.message) == (FAILED, "a helper process ended without an answer (exit code 0)")
