@@ -33,6 +33,9 @@ from trainyard.rundir.rank import Rank
 WRITTEN = "written_{}.json"
 """In an unfinished checkpoint: the entries of the files of a rank, once all of them are on the disk."""
 
+SCALER = "scaler.pt"
+"""In a checkpoint of DDP in float16: the loss scale, under the name by which the Trainer loads it."""
+
 POLL_S = 0.02
 """Rank 0 looks for the other ranks' lists in this interval."""
 
@@ -129,6 +132,12 @@ class Saver:
             write_json(self.target / PARAMETERS, {"names": ordered})
         if self.rank.is_first and not isinstance(scheduler, DeepSpeedSchedulerWrapper):  # else it is in the states
             self.writer.save(scheduler.state_dict(), self.target / SCHEDULE)
+
+    def save_scaler(self, scaler: torch.amp.GradScaler | None) -> None:
+        """Saves, inside `saving`, the scale of a loss in float16; None where there is none, as under DeepSpeed."""
+        assert self.target is not None
+        if self.rank.is_first and scaler is not None:
+            self.writer.save(scaler.state_dict(), self.target / SCALER)
 
     def save_randomness(self) -> None:
         """Saves, on every rank inside `saving`, its random state, as the Trainer and restore_randomness read it."""

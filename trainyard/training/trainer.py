@@ -122,6 +122,7 @@ class Trainer(transformers.Trainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The objective's loss of a micro batch as it goes into the backward pass, watched by BadSteps."""
+        assert not return_outputs, "the objective gives a loss and metrics, and no outputs of the model"
         counted = num_items_in_batch is not None
         batch = {**inputs, "num_items_in_batch": num_items_in_batch} if counted else inputs
         loss, metrics = self.loss_objective(model, batch)
@@ -215,6 +216,10 @@ class Trainer(transformers.Trainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         """The saver writes the states of the optimizer, or lets DeepSpeed write them, and those of the schedule."""
         self.saver.save_states(self.model, self.optimizer, self.lr_scheduler, self.deepspeed)
+
+    def _save_scaler(self, output_dir: str) -> None:
+        """The saver writes the loss scale."""
+        self.saver.save_scaler(self.accelerator.scaler)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """The saver writes the random state of every rank."""

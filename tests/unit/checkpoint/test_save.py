@@ -105,3 +105,16 @@ def test_an_error_of_the_thread_is_raised_at_the_next_look(saver: Saver) -> None
     with pytest.raises(FileNotFoundError):
         saver.check()
     assert not target.exists()
+
+
+def test_the_loss_scale_is_written_by_the_thread_and_stands_in_the_manifest(saver: Saver) -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    with saver.saving(5, lambda: None) as target:
+        target.mkdir(parents=True)
+        saver.save_scaler(scaler)
+        saver.save_scaler(None)  # under DeepSpeed
+    saver.wait()
+    manifest = Manifest.read(target)
+    assert manifest is not None and list(manifest.files) == ["scaler.pt"] and verify(target) is None
+    assert target / "scaler.pt" in saver.writer.entries
+    assert torch.load(target / "scaler.pt", weights_only=True) == scaler.state_dict()

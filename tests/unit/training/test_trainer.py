@@ -98,3 +98,9 @@ def test_loss_and_metrics_are_means_over_the_pairs_of_the_global_batch(lines: li
     assert [line["loss"] for line in lines] == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2])
     assert [line["accuracy"] for line in lines] == pytest.approx([sum(accuracies[:2]) / 2, sum(accuracies[2:]) / 2])
     assert len(lines) == 2 and 0 < sum(accuracies) < STEPS
+
+
+def test_the_outputs_of_the_model_cannot_be_asked_for() -> None:
+    trainer: Any = SimpleNamespace()
+    with pytest.raises(AssertionError, match="no outputs"):
+        Trainer.compute_loss(trainer, None, {}, return_outputs=True)
