@@ -1,4 +1,4 @@
-"""The turns that are learned, by setting and by flag, also where a template rewrites history."""
+"""Where answers are in a rendered conversation, also where a template rewrites history."""
 
 from typing import Any
 
@@ -15,10 +15,8 @@ from unit.template_cases import (
     SYSTEM,
     TEMPLATES,
     THREE,
-    TOKENIZER,
     assistant,
     called,
-    changed,
     chat_template,
     learned,
     refusal,
@@ -27,38 +25,6 @@ from unit.template_cases import (
     thinking,
     user,
 )  # fmt: skip
-
-
-def test_the_last_answer_alone() -> None:
-    template = chat_template("chatml", learn="last")
-    assert learned(template, LONG) == ["See you.<|im_end|>"]
-    assert learned(template, talk(HI, HELLO, BYE)) == ["Hello.<|im_end|>"]
-
-
-def test_every_token() -> None:
-    template = chat_template("chatml", learn_prompt=True)
-    for conversation in (LONG, talk(*LONG.messages, flags=dict.fromkeys(range(5), False))):
-        whole = TOKENIZER.apply_chat_template(conversation.messages, chat_template=TEMPLATES["chatml"], tokenize=False)
-        assert shares(template.fragments(conversation)) == ["", whole]
-    cut = chat_template(changed("turn.content[:3]"), learn_prompt=True)
-    assert refusal(cut, CASES["single"]) == "message 1: the template renders 'Hel' where the answer 'Hello.' should be"
-
-
-def test_flags_of_messages() -> None:
-    template = chat_template("chatml")
-    last = chat_template("chatml", learn="last")
-    assert learned(template, talk(*LONG.messages, flags={2: False})) == ["See you.<|im_end|>"]
-    assert learned(template, talk(*LONG.messages, flags={4: False})) == ["Hello.<|im_end|>"]
-    assert learned(template, talk(*LONG.messages, flags={1: True, 2: False, 3: False})) == [
-        "Hi<|im_end|>",
-        "See you.<|im_end|>",
-    ]
-    assert learned(last, talk(*LONG.messages, flags={0: True, 2: True})) == [
-        "Be brief.<|im_end|>",
-        "Hello.<|im_end|>",
-        "See you.<|im_end|>",
-    ]
-    assert learned(template, talk(*LONG.messages, flags={2: False, 3: True, 4: False})) == ["Bye<|im_end|>"]
 
 
 def test_a_question_by_its_flag_where_it_is_not_rendered_by_itself() -> None:
@@ -74,14 +40,6 @@ def test_a_question_by_its_flag_where_it_is_not_rendered_by_itself() -> None:
     assert refusal(template, talk(*LONG.messages, flags={0: True})) == (
         "message 0 is to be learned, and the template does not render it by itself; leave out its flag"
     )
-
-
-def test_nothing_learned_is_refused() -> None:
-    nothing = "nothing of it is learned: every message of the assistant is left out"
-    for learn in ("all", "last"):
-        template = chat_template("chatml", learn=learn)
-        assert refusal(template, talk(HI, HELLO, flags={1: False})) == nothing
-        assert refusal(template, talk(HI)) == nothing
 
 
 def test_an_opening_of_the_assistant() -> None:
@@ -119,20 +77,6 @@ def test_reasoning_of_earlier_turns_is_dropped(think: Any) -> None:
     assert refusal(template, talk(HI, think("Hello.", "Greet."), BYE)) == (
         "message 1: the template leaves out the reasoning of the last answer"
     )
-
-
-def test_reasoning_that_a_template_does_not_know_is_refused() -> None:
-    template = chat_template("chatml")
-    assert refusal(template, talk(HI, thinking("Hello.", "Greet."))) == (
-        "message 1: the template leaves out the reasoning of the last answer"
-    )
-    spelled = assistant("<think>Greet.</think>Hello.")
-    assert learned(template, talk(HI, spelled)) == ["<think>Greet.</think>Hello.<|im_end|>"]
-
-
-def test_reasoning_under_its_other_name() -> None:
-    template = chat_template(changed("(turn.thinking ~ ': ' if turn.thinking else '') ~ turn.content"))
-    assert learned(template, talk(HI, thinking("Hello.", "Greet"))) == ["Greet: Hello.<|im_end|>"]
 
 
 def test_a_prompt_that_opens_a_block_of_reasoning() -> None:
@@ -205,17 +149,25 @@ def test_a_system_message_that_moves_to_the_last_question() -> None:
     )
 
 
-def test_a_call_ends_with_a_token_of_its_own() -> None:
-    template = chat_template("headers")
-    assert template.end == "<|eot_id|>"
-    assert learned(template, talk(HI, called("add", a="<|eot_id|>"))) == [
-        '{"name": "add", "arguments": {"a": "<|eot_id|>"}}<|eom_id|>'
-    ]
-    assert learned(template, talk(HI, called("add"), THREE, called("sub"), THREE, HELLO)) == [
-        '{"name": "add", "arguments": {}}<|eom_id|>',
-        '{"name": "sub", "arguments": {}}<|eom_id|>',
-        "Hello.<|eot_id|>",
-    ]
+def test_generation_tags_that_are_wrong_are_refused() -> None:
+    def reason(source: str) -> str:
+        assert source not in TEMPLATES.values()
+        return refusal(chat_template(source), CASES["single"])
+
+    source = TEMPLATES["tags_without_end"]
+    assert reason(source.replace("turn.role == 'assistant'", "true")) == (
+        "the template marks 2 passages as generated, and the assistant has 1 messages"
+    )
+    header = "{{- '<|im_start|>' ~ turn.role ~ '\\n' }}"
+    assert header in source
+    outside = source.replace(header, "").replace("generation %}{{- turn", f"generation %}}{header}{{{{- turn")
+    assert reason(outside).startswith("message 1: at inference the prompt goes on with ")
+    short = source.replace("{{- turn.content }}{% endgen", "{{- turn.content[:2] }}{% endgen")
+    short = short.replace("{% endgeneration %}", "{% endgeneration %}{{- turn.content[2:] }}")
+    assert reason(short) == "message 1: the template's generation tags end elsewhere than its turn"
+    long = source.replace("{% endgeneration %}", "").replace("{{- '<|im_end|>\\n' }}", "{{- '<|im_end|>\\nx' }}")
+    long = long.replace("{%- else %}", "{{- '<|im_end|>x' }}{% endgeneration %}{%- else %}")
+    assert reason(long) == "message 1: the template's generation tags end elsewhere than its turn"
 
 
 def test_a_usual_opening_of_answers_spares_renderings(monkeypatch: pytest.MonkeyPatch) -> None:

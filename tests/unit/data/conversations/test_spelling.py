@@ -1,10 +1,11 @@
-"""Content that spells special tokens, and white space beside them."""
+"""Content that spells special tokens, and the placeholders that stand for them meanwhile."""
 
 import json
 
 from tokenizers import AddedToken
 
 from trainyard.data.conversations.fragments import Fragment
+from trainyard.data.conversations.spelling import Spelling, any_of, patterns
 from unit.template_cases import (
     CASES,
     HELLO,
@@ -92,25 +93,30 @@ def test_a_template_that_writes_ascii_cannot_hide_what_is_spelled() -> None:
     )
 
 
-def test_white_space_that_special_tokens_swallow() -> None:
-    swallowing = [AddedToken("<start_of_turn>"), AddedToken("<end_of_turn>", lstrip=True, rstrip=True)]
-    tokenizer = tokenizer_with("<s>", "</s>", *swallowing)
-    conversation = talk(user("Hi \n"), assistant(" Hello "), HI, HELLO)
-    source = TEMPLATES["renamed_model"].replace(" | trim", "")
-    fragments = chat_template(source, tokenizer).fragments(conversation)
-    assert shares(fragments) == [
-        "<s><start_of_turn>user\nHi<end_of_turn><start_of_turn>model\n",
-        " Hello<end_of_turn>",
-        "<start_of_turn>user\nHi<end_of_turn><start_of_turn>model\n",
-        "Hello.<end_of_turn>",
-    ]
-    whole = tokenizer.apply_chat_template(conversation.messages, chat_template=source)["input_ids"]
-    assert encoded(source, conversation, tokenizer).ids.tolist() == whole
+def test_placeholders_are_the_same_for_the_same_token_and_translate_back() -> None:
+    spelling = Spelling(*patterns({"<a>", "<think>"}))
+    said = {"role": "user", "content": "<a> \U000f0000<think><a>", "more": [{"<a>": 1, "b": None}]}
+    guarded = spelling.message(said)
+    assert guarded == {
+        "role": "user",
+        "content": "\U000f0001 \U000f0000\U000f0002\U000f0001",
+        "more": [{"\U000f0001": 1, "b": None}],
+    }
+    assert spelling.spelled == {"\U000f0000": "\U000f0000", "<a>": "\U000f0001", "<think>": "\U000f0002"}
+    back = str.maketrans({placeholder: token for token, placeholder in spelling.spelled.items()})
+    assert guarded["content"].translate(back) == said["content"]
 
 
-def test_white_space_at_the_start_of_an_answer_is_the_answers() -> None:
-    tokenizer = tokenizer_with("<s>", "</s>", AddedToken("<start_of_turn>", rstrip=True))
-    source = "{% for turn in messages %}<start_of_turn>{{ turn.content }}</s>{% endfor %}"
-    source += "{% if add_generation_prompt %}<start_of_turn>{% endif %}"
-    fragments = chat_template(source, tokenizer).fragments(talk(user(" Hi"), assistant(" Hello.")))
-    assert shares(fragments) == ["<start_of_turn>Hi</s><start_of_turn>", " Hello.</s>"]
+def test_an_answer_keeps_its_reasoning_tokens_and_its_reasoning_has_two_names() -> None:
+    spelling = Spelling(*patterns({"<a>", "<think>"}))
+    assert spelling.message({"role": "assistant", "content": "<think><a>", "reasoning_content": "x"}) == {
+        "thinking": "x",
+        "role": "assistant",
+        "content": "<think>\U000f0000",
+        "reasoning_content": "x",
+    }
+
+
+def test_the_longest_token_is_matched_and_no_token_matches_nothing() -> None:
+    assert any_of({"<a>", "<a>b", "."}).findall("<a>b<a>.x") == ["<a>b", "<a>", "."]
+    assert any_of(set()).search("anything") is None
