@@ -19,7 +19,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from trainyard.checkpoint import directory, layout
+from trainyard.checkpoint import layout
+from trainyard.checkpoint.directory import step_of
 from trainyard.files import read_json
 from trainyard.machine.processes import follow_controller
 
@@ -75,7 +76,7 @@ def convert(source: Path, target: Path, *, fp16: bool) -> None:
         ValueError: the states are not Adam's, or the checkpoint does not name its parameters.
     """
     staging = target.with_name(f".{target.name}.{os.getpid()}")
-    folder = staging / f"global_step{directory.step_of(source)}"
+    folder = staging / f"global_step{step_of(source)}"
     folder.mkdir(parents=True)
     latest = source / "latest"
     states = _of_zero(source / latest.read_text().strip()) if latest.is_file() else _of_ddp(source)
@@ -224,7 +225,7 @@ def _write_schedule(source: Path, staging: Path, folder: Path, model: dict[str, 
         schedule["lr_lambdas"] = []  # None for each group of the old optimizer: functions have no state
     torch.save(schedule, staging / SCHEDULE)
     known: dict[str, Any] = {
-        "global_steps": directory.step_of(source),
+        "global_steps": step_of(source),
         "skipped_steps": 0,
         "dp_world_size": 1,
         "mp_world_size": 1,

@@ -17,9 +17,9 @@ import transformers
 from accelerate.utils import DeepSpeedSchedulerWrapper  # type: ignore[import-untyped]
 
 from trainyard import __version__
-from trainyard.checkpoint import directory as checkpoint_directory
 from trainyard.checkpoint.convert import SCHEDULE
 from trainyard.checkpoint.deepspeed_engine import in_background
+from trainyard.checkpoint.directory import discard, lack_of_space, required_bytes, rotate
 from trainyard.checkpoint.layout import PARAMETERS, Layout
 from trainyard.checkpoint.manifest import FileEntry, Manifest, entries, unfinished
 from trainyard.checkpoint.pretrained import is_adapter, save_pretrained, save_tensors
@@ -83,9 +83,9 @@ class Saver:
         self.rank.note(now=True, phase=Phase.SAVING)
         self.wait()
         self._last_target = target
-        needed = checkpoint_directory.required_bytes(self.directory, self.trainable)
+        needed = required_bytes(self.directory, self.trainable)
         if self.rank.is_first:
-            checkpoint_directory.discard(target)  # the rest of a save that was cut off, or a damaged checkpoint
+            discard(target)  # the rest of a save that was cut off, or a damaged checkpoint
             self._require_space(needed)
         dist.barrier()
         self.writer.begin()
@@ -166,14 +166,14 @@ class Saver:
             yield
         except (OSError, RuntimeError):  # PyTorch has no error of its own for a full disk
             try:
-                self._require_space(checkpoint_directory.required_bytes(self.directory, self.trainable))
+                self._require_space(required_bytes(self.directory, self.trainable))
                 raise
             finally:
                 if self._last_target and unfinished(self._last_target):
                     shutil.rmtree(self._last_target, ignore_errors=True)
 
     def _require_space(self, needed: int) -> None:
-        if problem := checkpoint_directory.lack_of_space(self.directory, needed):
+        if problem := lack_of_space(self.directory, needed):
             raise FinalError(problem)
 
     def _note_written(self, target: Path) -> None:
@@ -198,7 +198,7 @@ class Saver:
             versions=versions,
             files=entries(target, written),
         ).write(target)
-        checkpoint_directory.rotate(self.directory, self.keep, protect)
+        rotate(self.directory, self.keep, protect)
         seconds = time.monotonic() - started
         self.rank.say(f"step {step}: checkpoint saved in {seconds:.1f} s")
         if seconds > self.grace_period_s / 2:

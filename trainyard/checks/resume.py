@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainyard.checkpoint import directory
+from trainyard.checkpoint.directory import newest_whole, step_of
 from trainyard.checkpoint.layout import layout_of, ranks_under, renamed
 from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checks.filled_in import FilledIn
@@ -80,7 +80,7 @@ def is_finished(config: Config, run: RunDir) -> bool:
 
 def begun_from(config: Config, run: RunDir) -> Path | None:
     """The checkpoint that run.resume names. None without one, and once the run has a complete checkpoint of its own."""
-    if config.run.resume in ("auto", "never") or directory.newest_whole(run.checkpoints) is not None:
+    if config.run.resume in ("auto", "never") or newest_whole(run.checkpoints) is not None:
         return None
     return Path(config.run.resume).expanduser().absolute()
 
@@ -95,12 +95,12 @@ def problems(config: Config, run: RunDir) -> list[str]:
     """
     named = begun_from(config, run)
     if named is not None:
-        reason = "" if directory.step_of(named) is not None else "its name is not checkpoint-<step>"
+        reason = "" if step_of(named) is not None else "its name is not checkpoint-<step>"
         reason = reason or verify(named) or ""
         if reason:
             return [f"run.resume={config.run.resume}: {reason}. Name the directory of a whole checkpoint"]
         return inconvertible(config, named)
-    newest = directory.newest_whole(run.checkpoints)
+    newest = newest_whole(run.checkpoints)
     if config.run.resume == "never" or newest is None or not run.config.is_file():
         return []
     return [*drift(load(run.config), config), *inconvertible(config, newest)]
@@ -170,7 +170,7 @@ def keep_global_batch(config: Config, run: RunDir) -> list[FilledIn]:
     Returns:
         The settings that this changed; empty for a run that begins.
     """
-    goes_on = directory.newest_whole(run.checkpoints) is not None and run.config.is_file()
+    goes_on = newest_whole(run.checkpoints) is not None and run.config.is_file()
     if config.run.resume == "never" or not goes_on or is_allowed("trainer.global_batch_size", config):
         return []
     total, trainer = load(run.config).trainer.global_batch_size or 1, config.trainer

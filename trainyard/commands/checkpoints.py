@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from trainyard.checkpoint import directory
-from trainyard.checkpoint.directory import Verdict
+from trainyard.checkpoint.directory import Verdict, discard, list_checkpoints
 from trainyard.checkpoint.manifest import Manifest, unfinished, verify
 from trainyard.errors import DataError
 from trainyard.rundir.directory import RunDir
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     checks = arguments.action == "verify"
     verdicts = [
         Verdict(path, step, verify(path) if checks else unfinished(path))
-        for step, path in directory.list_checkpoints(run_dir.checkpoints)
+        for step, path in list_checkpoints(run_dir.checkpoints)
     ]
     if arguments.json:
         for verdict in verdicts:
@@ -84,12 +83,12 @@ def _prune(run_dir: RunDir, keep: int) -> int:
         raise DataError(f"{run_dir.path}: the run is alive, {run_dir.holder()}; stop it first")
     try:
         good = 0
-        for step, path in directory.list_checkpoints(run_dir.checkpoints):
+        for step, path in list_checkpoints(run_dir.checkpoints):
             reason = verify(path)
             good += reason is None
             if reason is None and good <= keep:
                 continue
-            directory.discard(path)
+            discard(path)
             print(f"deleted checkpoint-{step}: {reason or f'{keep} newer are good'}")
         if not good:
             print("no good checkpoint is there")

@@ -4,7 +4,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from trainyard.checkpoint import directory
+from trainyard.checkpoint.directory import lack_of_space
 from trainyard.checkpoint.manifest import Manifest
 from trainyard.checks import resume
 from trainyard.config.schema import Config
@@ -31,7 +31,7 @@ def loadable(start: Path, config: Config, run_dir: RunDir, env: dict[str, str], 
     for parent in (target.parent, run_dir.checkpoints):  # a run begun from another's checkpoint has none yet
         parent.mkdir(exist_ok=True)
     what = f"the conversion of {start.name}"
-    if problem := directory.lack_of_space(run_dir.checkpoints, manifest.state_bytes(), what):
+    if problem := lack_of_space(run_dir.checkpoints, manifest.state_bytes(), what):
         raise Ended(FAILED, problem)
     log = run_dir.logs / "conversion.log"
     with log.open("w", encoding="utf-8") as stream:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from trainyard.checkpoint import directory as checkpoint_directory
+from trainyard.checkpoint.directory import newest_good, newest_whole, step_of
 from trainyard.checks import resume
 from trainyard.checks.inputs import prepared_problems
 from trainyard.config.overrides import command
@@ -138,14 +138,14 @@ class Supervisor:
         """The checkpoint that the config names, else the newest good one; None without any."""
         if named := resume.begun_from(self.config, self.run_dir):
             return named
-        good, passed_over = checkpoint_directory.newest_good(self.run_dir.checkpoints)
+        good, passed_over = newest_good(self.run_dir.checkpoints)
         for verdict in passed_over:
             say(f"{verdict.path.name} is passed over: {verdict.reason}")
         return good.path if good else None
 
     def _launch(self, start: Path | None, number: int, restarts: int) -> Attempt:
         """One launch, followed to its end."""
-        step = (checkpoint_directory.step_of(start) or 0) if start else 0
+        step = (step_of(start) or 0) if start else 0
         status = self._file.status
         status.state, status.step, status.restarts = State.RUNNING, step, restarts
         if start is not None:
@@ -181,8 +181,8 @@ class Supervisor:
             raise Ended(STOPPED, f"stopped at step {status.step}; {again}")
         if not attempt.asked:
             return
-        newest = checkpoint_directory.newest_whole(self.run_dir.checkpoints)
-        saved = (checkpoint_directory.step_of(newest) or 0) if newest else 0
+        newest = newest_whole(self.run_dir.checkpoints)
+        saved = (step_of(newest) or 0) if newest else 0
         if status.step <= saved or report.rolled_back(self.run_dir):
             raise Ended(STOPPED, f"stopped; nothing was lost, {again}")
         lost = status.step - saved

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trainyard.checkpoint import directory
+from trainyard.checkpoint.directory import list_checkpoints
 from trainyard.rundir.status import State
 from trainyard.runs import settings
 from trainyard.runs.history import DEAD, Run
@@ -111,7 +111,7 @@ def detailed(run: Run) -> list[str | Table]:
         "command": status.command,
         "restarts": status.restarts,
         "resumed from": ", ".join(f"step {step}" for step in status.resumed_from),
-        "checkpoints": ", ".join(str(step) for step, _ in directory.list_checkpoints(run.directory.checkpoints)),
+        "checkpoints": ", ".join(str(step) for step, _ in list_checkpoints(run.directory.checkpoints)),
         "directory": run.path,
     }
     lines += [f"  {name:13} {value}" for name, value in facts.items() if value]

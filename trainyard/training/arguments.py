@@ -7,7 +7,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from trainyard.checkpoint.restore import is_universal
-from trainyard.config import deepspeed as zero
+from trainyard.config import deepspeed
 from trainyard.config.schema import Config, TrainerConfig
 from trainyard.config.training_arguments import given_arguments
 
@@ -31,7 +31,7 @@ def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> Tr
         given |= {"metric_for_best_model": given.get("metric_for_best_model", "eval_loss"), "greater_is_better": False}
     values = None
     if config.deepspeed.config is not None:
-        values = zero.complete(zero.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
+        values = deepspeed.complete(deepspeed.read(config.deepspeed.config), on_gpu=torch.cuda.is_available())
         if resume is not None and is_universal(resume):
             values["checkpoint"] = values.get("checkpoint", {}) | {"load_universal": True}
     return TrainingArguments(

@@ -9,8 +9,8 @@ from typing import Any
 import torch.distributed as dist
 
 from trainyard import compat
-from trainyard.checkpoint import directory
 from trainyard.checkpoint.convert import SCHEDULE, convert
+from trainyard.checkpoint.directory import lack_of_space
 from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checkpoint.restore import (
     Settings,
@@ -102,5 +102,5 @@ class Restorer:
         manifest = Manifest.read(best)
         assert manifest is not None  # it was verified
         what = f"the conversion of {best.name}"
-        if problem := directory.lack_of_space(self.saver.directory, manifest.state_bytes(), what):
+        if problem := lack_of_space(self.saver.directory, manifest.state_bytes(), what):
             raise FinalError(problem)

@@ -65,9 +65,9 @@ def lines(one_rank: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     rank: Any = SimpleNamespace(
         say=print, note=lambda **_: None, wants_to_stop=lambda: False, resume=None, resume_step=0, is_first=True, step=0
     )
-    layout = BatchLayout(rank=0, world_size=1, micro_batch=1, accumulation=ACCUMULATION)
+    batch_layout = BatchLayout(rank=0, world_size=1, micro_batch=1, accumulation=ACCUMULATION)
     stop, log = StopCallback(rank), Lines()
-    samples: Any = SimpleNamespace(batch_layout=layout, skipped=())
+    samples: Any = SimpleNamespace(batch_layout=batch_layout, skipped=())
     callbacks = Callbacks(log, stop, BadSteps(rank, stop, samples, 3), TrainerCallback())  # type: ignore[arg-type]
     datasets: Any = SimpleNamespace(train=list(range(8)), evaluation=None)
     args = TrainingArguments(
@@ -77,7 +77,7 @@ def lines(one_rank: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     )  # fmt: skip
     saver: Any = SimpleNamespace(check=lambda: None)
     restorer: Any = SimpleNamespace(remember_settings=lambda optimizer: None)
-    parts = TrainerParts(rank, None, datasets, None, layout, Preference(), callbacks, saver, restorer)  # type: ignore[arg-type]
+    parts = TrainerParts(rank, None, datasets, None, batch_layout, Preference(), callbacks, saver, restorer)  # type: ignore[arg-type]
     trainer = Trainer(Scores(), args, parts)  # type: ignore[arg-type]
     monkeypatch.setattr(trainer, "get_train_dataloader", batches)
     trainer.train()

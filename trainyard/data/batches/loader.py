@@ -32,16 +32,18 @@ class BatchLayout:
         return self.world_size * self.micro_batch * self.accumulation
 
 
-def step_positions(layout: BatchLayout, step: int, skipped: Stretches) -> Indices:
+def step_positions(batch_layout: BatchLayout, step: int, skipped: Stretches) -> Indices:
     """The global positions that a step trains on, ascending, whatever the world size. Steps count from 0."""
-    places = np.arange(step * layout.global_batch, (step + 1) * layout.global_batch, dtype=np.int64)
+    places = np.arange(step * batch_layout.global_batch, (step + 1) * batch_layout.global_batch, dtype=np.int64)
     return without(places, skipped)
 
 
-def micro_batch_positions(layout: BatchLayout, step: int, accumulated: int, rank: int, skipped: Stretches) -> Indices:
+def micro_batch_positions(
+    batch_layout: BatchLayout, step: int, accumulated: int, rank: int, skipped: Stretches
+) -> Indices:
     """The positions of a step that are micro batch number `accumulated` of a rank."""
-    first = step * layout.global_batch + (accumulated * layout.world_size + rank) * layout.micro_batch
-    return without(np.arange(first, first + layout.micro_batch, dtype=np.int64), skipped)
+    first = step * batch_layout.global_batch + (accumulated * batch_layout.world_size + rank) * batch_layout.micro_batch
+    return without(np.arange(first, first + batch_layout.micro_batch, dtype=np.int64), skipped)
 
 
 class MicroBatches(Sampler[list[int]]):
@@ -62,26 +64,26 @@ class MicroBatches(Sampler[list[int]]):
     def __init__(
         self,
         num_samples: int,
-        layout: BatchLayout,
+        batch_layout: BatchLayout,
         *,
         seed: int,
         start_step: int,
         max_steps: int,
         skipped: Stretches = (),
     ):
-        self.num_samples, self.layout, self.seed, self.skipped = num_samples, layout, seed, skipped
+        self.num_samples, self.batch_layout, self.seed, self.skipped = num_samples, batch_layout, seed, skipped
         self.start_step, self.max_steps = start_step, max_steps
 
     def __len__(self) -> int:
-        return self.max_steps * self.layout.accumulation
+        return self.max_steps * self.batch_layout.accumulation
 
     def __iter__(self) -> "MicroBatchIterator":
         return MicroBatchIterator(self)
 
     def micro_batch(self, number: int) -> list[int]:
         """Micro batch `number` of this rank, counted from the first of step 0."""
-        step, accumulated = divmod(number, self.layout.accumulation)
-        positions = micro_batch_positions(self.layout, step, accumulated, self.layout.rank, self.skipped)
+        step, accumulated = divmod(number, self.batch_layout.accumulation)
+        positions = micro_batch_positions(self.batch_layout, step, accumulated, self.batch_layout.rank, self.skipped)
         return sample_indices(positions, self.num_samples, self.seed).tolist()
 
 
@@ -90,7 +92,7 @@ class MicroBatchIterator(Iterator[list[int]]):
 
     def __init__(self, batches: MicroBatches):
         self.batches = batches
-        self.number = batches.start_step * batches.layout.accumulation
+        self.number = batches.start_step * batches.batch_layout.accumulation
 
     def __next__(self) -> list[int]:
         if self.number >= len(self.batches):
@@ -137,7 +139,7 @@ class TimedLoader:
 def train_loader(
     dataset: TokenDataset,
     collator: Collator,
-    layout: BatchLayout,
+    batch_layout: BatchLayout,
     *,
     seed: int,
     start_step: int,
@@ -146,7 +148,9 @@ def train_loader(
     **options: Any,
 ) -> TimedLoader:
     """This rank's training batches. `options`, such as num_workers, go to torchdata's StatefulDataLoader."""
-    batches = MicroBatches(len(dataset), layout, seed=seed, start_step=start_step, max_steps=max_steps, skipped=skipped)
+    batches = MicroBatches(
+        len(dataset), batch_layout, seed=seed, start_step=start_step, max_steps=max_steps, skipped=skipped
+    )
     return TimedLoader(_loader(dataset, collator, batches, seed, options))
 
 

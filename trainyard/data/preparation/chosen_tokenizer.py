@@ -24,7 +24,7 @@ def expected(request: DataRequest, digest: str) -> str:
     """
     path = request.tokenizer_path or str(_trained(request, digest))
     if request.add_tokens:
-        path = str(added_tokens.directory(_root(request), path, request.add_tokens))
+        path = str(added_tokens.directory_of(_root(request), path, request.add_tokens))
     return path
 
 
@@ -55,7 +55,7 @@ def _trained(request: DataRequest, digest: str) -> Path:
 
 def _extended(request: DataRequest, base: str) -> str:
     root = _root(request)
-    found = added_tokens.directory(root, base, request.add_tokens)
+    found = added_tokens.directory_of(root, base, request.add_tokens)
     if found is None or not found.is_dir():
         trust = request.trust_remote_code
         found = added_tokens.extend(base, request.add_tokens, root, trust_remote_code=trust)

@@ -33,7 +33,7 @@ def find(request: DataRequest) -> Prepared | None:
     if not files:
         return None
     store = _store(request, digest, files)
-    if not plans.directory(store, request.data, request.seed).is_dir():
+    if not plans.directory_of(store, request.data, request.seed).is_dir():
         return None
     try:
         _check(store, request.data)
@@ -84,7 +84,7 @@ def prepare(
                     raise DataError("the files of data.sources have changed while they were read; start again")
                 publish(parts, store)
     _check(store, request.data)
-    target = plans.directory(store, request.data, request.seed)
+    target = plans.directory_of(store, request.data, request.seed)
     if not target.is_dir():
         plans.save(plans.make(TokenStore(store), request.data, request.seed), target)
     return Prepared(store, tokenizer_path)

@@ -58,7 +58,7 @@ def _pack_fitted(pack: Callable[..., Plan], fitted: Fitted, block_size: int) -> 
     return pack(np.arange(len(fitted.starts)), fitted.lengths + fitted.leads, block_size, keep_tail=True)
 
 
-def directory(store: Path, data: DataConfig, seed: int) -> Path:
+def directory_of(store: Path, data: DataConfig, seed: int) -> Path:
     """The directory for the saved plans of these settings."""
     shares = [[source.weight, source.epochs] for source in data.sources] + [seed] if is_mixed(data.sources) else []
     decisive = [PLAN_FORMAT, data.packing, data.block_size, data.eval_fraction, data.truncation, shares]
@@ -87,5 +87,5 @@ def load(target: Path) -> Plans:
 
 def open_plans(store: TokenStore, data: DataConfig, seed: int) -> Plans:
     """The saved plans of a store, or plans made in memory when there are none."""
-    saved = directory(store.directory, data, seed)
+    saved = directory_of(store.directory, data, seed)
     return load(saved) if saved.is_dir() else make(store, data, seed)

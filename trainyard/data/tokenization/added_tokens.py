@@ -41,7 +41,7 @@ def parse(entries: Sequence[Any]) -> list[Added]:
     return added
 
 
-def directory(root: Path, base: str, entries: Sequence[Any]) -> Path | None:
+def directory_of(root: Path, base: str, entries: Sequence[Any]) -> Path | None:
     """The directory of a tokenizer with these tokens; None while the files of `base` are not on this machine."""
     files = tokenizers.local_files(base)
     if not files:
@@ -66,7 +66,7 @@ def extend(base: str, entries: Sequence[Any], root: Path, *, trust_remote_code: 
     if known:
         raise DataError(f"tokenizer.add_tokens={known}: {base} has them already; leave them out")
     tokenizer.add_tokens([AddedToken(token.content, special=token.special, normalized=False) for token in tokens])
-    target = directory(root, base, entries)
+    target = directory_of(root, base, entries)
     assert target is not None, "a tokenizer that was loaded lies on this machine"
     tokenizers.publish(tokenizer, target)
     return target

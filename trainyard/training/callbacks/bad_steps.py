@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainyard.checkpoint import directory
+from trainyard.checkpoint.directory import newest_whole
 from trainyard.checkpoint.rank_state import BadStepsState
 from trainyard.errors import FinalError
 from trainyard.rundir.rank import Rank
@@ -127,7 +127,7 @@ class BadSteps(TrainerCallback):
         return "; ".join(found) or f"the gradient is not finite, {self.samples.named(self.samples.of_step(step))}"
 
     def _too_many(self) -> str:
-        newest = directory.newest_whole(self.rank.run_dir.checkpoints)
+        newest = newest_whole(self.rank.run_dir.checkpoints)
         return (
             f"trainer.max_bad_steps={self.limit}: {len(self.streak)} steps in a row had a NaN or infinite loss or "
             f"gradient. {'; '.join(self.streak)}. Look at these samples with `preview --start`; if they are sound, "
@@ -147,7 +147,7 @@ def require_finite_weights(model: Any, device: torch.device, checkpoints: Path) 
     found = torch.tensor([int(bad is not None)], device=device)
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
     if found.item():
-        newest = directory.newest_whole(checkpoints)
+        newest = newest_whole(checkpoints)
         raise FinalError(
             f"{bad or 'a weight of another rank'} is NaN or infinite, and what is saved must be finite: nothing was. "
             f"Go on with a lower trainer.learning_rate or trainer.max_grad_norm{_go_on_from(newest)}"

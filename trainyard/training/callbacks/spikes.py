@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainyard.checkpoint import directory
+from trainyard.checkpoint.directory import newest_whole, step_of
 from trainyard.checkpoint.rank_state import SpikesState
 from trainyard.errors import FinalError, RollbackError, StoppedError
 from trainyard.rundir.metrics import read_metrics
@@ -111,8 +111,8 @@ class SpikeCallback(TrainerCallback):
 
     def _begins_at(self, step: int) -> int:
         """The first step, counted from 0, of the stretch that is left out for a spike at `step`."""
-        newest = directory.newest_whole(self.rank.run_dir.checkpoints)
-        saved = directory.step_of(newest) if newest else None
+        newest = newest_whole(self.rank.run_dir.checkpoints)
+        saved = step_of(newest) if newest else None
         return max(self.rank.resume_step if saved is None else saved, step - self.window.size)
 
     def _log(self, row: dict[str, Any]) -> None:

@@ -128,13 +128,13 @@ def test_evaluation_reads_every_sequence_once_over_all_ranks(dataset: TokenDatas
 def test_every_layout_trains_on_the_same_samples_in_every_step(
     samples: int, world: int, micro: int, start: int, skipped: Stretches
 ) -> None:
-    def steps(layout: BatchLayout) -> list[list[int]]:
+    def steps(batch_layout: BatchLayout) -> list[list[int]]:
         """The samples of all ranks, step by step, sorted."""
         per_step: list[list[int]] = [[] for _ in range(start, 6)]
-        for rank in range(layout.world_size):
-            own = BatchLayout(rank, layout.world_size, layout.micro_batch, layout.accumulation)
+        for rank in range(batch_layout.world_size):
+            own = BatchLayout(rank, batch_layout.world_size, batch_layout.micro_batch, batch_layout.accumulation)
             batches = list(MicroBatches(samples, own, seed=9, start_step=start, max_steps=6, skipped=skipped))
-            assert len(batches) == (6 - start) * layout.accumulation
+            assert len(batches) == (6 - start) * batch_layout.accumulation
             for number, batch in enumerate(batches):
                 per_step[number // own.accumulation].extend(batch)
         return [sorted(step) for step in per_step]
@@ -151,20 +151,20 @@ def test_a_stretch_of_steps_taken_out_later_changes_nothing_before_it(
     skipped: Stretches, step: int, back: int, reach: int
 ) -> None:
     """As after a second rollback: steps of a run that leaves out other steps already."""
-    layout = BatchLayout(0, 2, 2, 2)
-    taken = np.concatenate([step_positions(layout, number, skipped) for number in range(step, step + reach + 1)])
+    batch_layout = BatchLayout(0, 2, 2, 2)
+    taken = np.concatenate([step_positions(batch_layout, number, skipped) for number in range(step, step + reach + 1)])
     more = merged([*skipped, (int(taken[0]), int(taken[-1]) + 1)])
     for earlier in range(max(0, step - back), step):
-        assert (step_positions(layout, earlier, more) == step_positions(layout, earlier, skipped)).all()
-    following = [step_positions(layout, number, skipped) for number in (step + reach + 1, step + reach + 2)]
-    assert [step_positions(layout, number, more).tolist() for number in (step, step + 1)] == [
+        assert (step_positions(batch_layout, earlier, more) == step_positions(batch_layout, earlier, skipped)).all()
+    following = [step_positions(batch_layout, number, skipped) for number in (step + reach + 1, step + reach + 2)]
+    assert [step_positions(batch_layout, number, more).tolist() for number in (step, step + 1)] == [
         each.tolist() for each in following
     ]
 
 
 def test_the_micro_batches_of_a_step_make_it_up() -> None:
-    layout, skipped = BatchLayout(1, 2, 3, 2), [(15, 17)]
-    assert step_positions(layout, 1, skipped).tolist() == [12, 13, 14, *range(17, 26)]
-    assert micro_batch_positions(layout, 1, 0, 0, skipped).tolist() == [12, 13, 14]
-    assert micro_batch_positions(layout, 1, 0, 1, skipped).tolist() == [17, 18, 19]
-    assert micro_batch_positions(layout, 1, 1, 1, skipped).tolist() == [23, 24, 25]
+    batch_layout, skipped = BatchLayout(1, 2, 3, 2), [(15, 17)]
+    assert step_positions(batch_layout, 1, skipped).tolist() == [12, 13, 14, *range(17, 26)]
+    assert micro_batch_positions(batch_layout, 1, 0, 0, skipped).tolist() == [12, 13, 14]
+    assert micro_batch_positions(batch_layout, 1, 0, 1, skipped).tolist() == [17, 18, 19]
+    assert micro_batch_positions(batch_layout, 1, 1, 1, skipped).tolist() == [23, 24, 25]

@@ -74,7 +74,7 @@ def test_of_a_tokenizers_config_only_what_decides_ids_counts(tmp_path: Path) -> 
 def test_the_plan_of_a_mixture_depends_on_shares_and_seed(tmp_path: Path, corpus_file: Path) -> None:
     def place(seed: int, **shares: float) -> Path:
         data = DataConfig(sources=[SourceConfig(path=str(corpus_file), format="jsonl", **shares)])
-        return plans.directory(tmp_path, data, seed)
+        return plans.directory_of(tmp_path, data, seed)
 
     assert place(1) == place(2)
     assert len({place(1), place(1, epochs=2.0), place(1, weight=1.0), place(2, epochs=2.0)}) == 4

@@ -14,7 +14,7 @@ def test_the_summary_counts(tmp_path: Path, corpus_file: Path) -> None:
     summary = summarize(prepared, request)
     assert summary["documents"] == 40
     assert 0 < summary["held_out"] < 40
-    held_out = plans.load(plans.directory(prepared.store, request.data, 0)).held_out
+    held_out = plans.load(plans.directory_of(prepared.store, request.data, 0)).held_out
     assert summary["sequences"] * 32 + summary["tail"] + held_out.num_tokens == summary["tokens"]
     assert (summary["fill"], summary["rejected"]) == (1.0, 0)
     lengths = TokenStore(prepared.store).lengths

@@ -18,7 +18,7 @@ def test_a_saved_plan_of_conversations_is_loaded_again(tmp_path: Path) -> None:
     data = DataConfig(sources=[], block_size=9, packing="padded", truncation="back", eval_fraction=0.0)
     made = plans.make(store, data, seed=0)
     assert [made.train.spans(index) for index in range(2)] == [[(0, 4)], [(4, 12)]]
-    target = plans.directory(store.directory, data, seed=0)
+    target = plans.directory_of(store.directory, data, seed=0)
     plans.save(made, target)
     described = json.loads((target / "plans.json").read_text())
     assert described["train"] == {"block_size": 9, "num_tokens": 12, "tail": 0, "cut": 1, "dropped": 0}

@@ -43,7 +43,7 @@ def test_what_is_no_token_is_named(entries: list[Any]) -> None:
 def test_a_token_is_special_unless_it_says_otherwise(base: str, tmp_path: Path) -> None:
     entries = ["<|q|>", {"content": "<word>", "special": False}]
     made = added_tokens.extend(base, entries, tmp_path, trust_remote_code=False)
-    assert made == added_tokens.directory(tmp_path, base, entries)
+    assert made == added_tokens.directory_of(tmp_path, base, entries)
     tokenizer, before = tokenizers.load(str(made)), tokenizers.load(base)
     ids = added_tokens.ids(tokenizer, entries)
     assert ids == [len(before), len(before) + 1]
