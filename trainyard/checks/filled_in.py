@@ -39,8 +39,8 @@ def lines(values: Sequence[FilledIn]) -> list[str]:
 def default_choices(config: Config, overrides: Sequence[str]) -> Iterator[FilledIn]:
     """Options of groups that come from conf/<stage>.yaml, as neither an override nor an experiment names the group.
 
-    A trainer or data setting of the user's own leaves the other ones to the default, so it is shown all the same; of a
-    default whose sources are replaced, data.block_size is left.
+    A group is shown although the user sets some trainer or data settings: the default still decides the others. Once
+    the user replaces data.sources, only the default's data.block_size is shown.
     """
     keys = [key_of(override) for override in overrides]
     if "experiment" in keys:

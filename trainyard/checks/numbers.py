@@ -1,4 +1,4 @@
-"""The checks of single settings of which the value has a range or a form: numbers, shares, columns, tokens."""
+"""The checks of single settings whose value has a range or a form: numbers, shares, columns, tokens."""
 
 import math
 from collections.abc import Iterator

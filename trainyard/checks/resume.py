@@ -112,7 +112,7 @@ def drift(before: Config, now: Config) -> list[str]:
 
 
 def allowed(config: Config, run: RunDir) -> list[Change]:
-    """The settings that differ from the run's last command. Each is in run.allow_changes, or `problems` has told."""
+    """The settings that differ from the run's last command. Each is in run.allow_changes, or reported by `problems`."""
     return changes(load(run.config), config) if run.config.is_file() else []
 
 

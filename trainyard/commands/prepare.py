@@ -88,7 +88,7 @@ def checked_config(arguments: argparse.Namespace) -> Config:
     """The stage's config, resolved and checked as far as its data goes.
 
     Shows the values that the user did not give. A parent process may hand over further overrides in the environment,
-    for everybody can read a command line; it has shown the values then.
+    because everybody can read a command line; then the parent has shown the values.
 
     Raises:
         ConfigError: with everything that is wrong.

@@ -49,7 +49,7 @@ def to_config(node: Any) -> Config:
 
 
 def _problems(stage: str, machine: local.LocalSettings, overrides: Sequence[str]) -> tuple[list[str], Config | None]:
-    """A message for each wrong override, after the name of its file if it has one, and the config of the right ones.
+    """A message for each wrong override, headed by the name of its file if it has one; the config of the right ones.
 
     Hydra stops at its first mistake. So the choices of groups are composed one after the other, and the values are
     then set one by one on the result. The config is None where a wrong override leaves a required value open.

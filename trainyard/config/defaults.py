@@ -9,7 +9,7 @@ from trainyard import SHIPPED
 
 @functools.cache
 def default_options(stage: str) -> dict[str, str]:
-    """Groups with the option that the defaults list of conf/<stage>.yaml chooses; without those it leaves open."""
+    """The option of each group, as the defaults list of conf/<stage>.yaml chooses it, without groups left open."""
     entries = yaml.safe_load((SHIPPED / "conf" / f"{stage}.yaml").read_text(encoding="utf-8"))["defaults"]
     chosen = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
     return {group: option for group, option in chosen if option and not group.startswith("override ")}

@@ -53,8 +53,8 @@ def default_name(overrides: Sequence[str]) -> str:
     """The name of a run that was given none, so that the same command finds the same run again.
 
     It is `default` or the experiment's name, and then the name in debug=. A short digest follows if other overrides
-    shape the run: their order does not matter, and settings of where it runs, on what and how it is watched are not
-    among them.
+    shape the run. Their order does not matter. Settings that only say where and on which devices it runs, and how it
+    is watched, are left out of the digest.
     """
     values = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     base = values.pop("experiment", "default")

@@ -45,7 +45,7 @@ WAY_ON = "Use the version of trainyard that wrote it, take another run.name, or 
 
 
 def _unknown(values: dict[str, Any]) -> Iterator[str]:
-    """The dotted names of what no dataclass of the schema has. Any name may stand under trainer."""
+    """The dotted names of settings that no dataclass of the schema has. Any name may stand under trainer."""
     for name, section in values.items():
         if name != "stage" and not (name in SECTIONS and isinstance(section, dict)):
             yield name

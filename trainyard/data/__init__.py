@@ -1,5 +1,7 @@
 """Text and conversations to batches, in five steps; each has a package, and the files between them are the interface.
 
+Read preparation/prepare.py first: it takes the steps 1 to 4 in order. Then read batches/dataset.py for step 5.
+
 1. sources, conversations: files become documents. In: the files behind data.sources. Out: a text, or a Conversation
    (messages, which of them to learn, tools), in order and in bounded memory; a bad document is a Rejected.
 2. tokenization, conversations: documents become tokens. In: batches of documents. Out: Tokens, flat ids with lengths,

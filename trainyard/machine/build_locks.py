@@ -21,7 +21,7 @@ def builds() -> Path:
 
 
 def remove_dead(directory: Path) -> Iterator[str]:
-    """Removes the locks below a directory of builds that nobody holds any more.
+    """Removes the locks in a directory of builds that no process holds any more.
 
     PyTorch waits for such a file for ever, silently. The builder keeps the file open as long as the build lasts
     (torch.utils.file_baton), so a file that no process has open was left behind. That is certain only for processes of

@@ -13,7 +13,7 @@ class Devices:
     """cuda or cpu."""
     count: int
     name: str
-    """Of the first one, as the driver calls it."""
+    """The name of the first device, from the driver."""
     bf16: bool
     """Do they compute in bfloat16?"""
     indices: tuple[int, ...] = ()
@@ -21,7 +21,7 @@ class Devices:
 
     @property
     def on_gpu(self) -> bool:
-        """Is it a GPU?"""
+        """Are they GPUs?"""
         return self.kind == "cuda"
 
 
@@ -55,7 +55,7 @@ def visible(wanted: str | None, uuids: list[str]) -> list[int]:
 
     Args:
         wanted: the variable: indices, UUIDs or beginnings of UUIDs, separated by commas; None: all GPUs are visible.
-        uuids: of every GPU of the machine in its order, as GPU-0a1b....
+        uuids: the UUID of every GPU of the machine, in order, as GPU-0a1b....
     """
     if wanted is None:
         return list(range(len(uuids)))

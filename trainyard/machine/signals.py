@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-"""Of schedulers, of Ctrl-C, and of Slurm's --signal."""
+"""Sent by schedulers, by Ctrl-C, and by Slurm's --signal."""
 
 
 class StopSignals:
@@ -19,7 +19,7 @@ class StopSignals:
 
     Attributes:
         count: signals so far.
-        name: of the last one, as SIGTERM; empty before the first.
+        name: the name of the last signal, as SIGTERM; empty before the first.
     """
 
     def __init__(self) -> None:
@@ -45,8 +45,8 @@ class StopSignals:
 def held_back() -> Iterator[None]:
     """Processes that are started in this context leave STOPPING pending until they call `let_through`.
 
-    DeepSpeed's launcher would die of them, and leave the ranks or give them half a minute. So it waits for the ranks,
-    which know how to stop; `pending` shows the signals that it was sent.
+    DeepSpeed's launcher would die of such a signal, and abandon the ranks or give them half a minute. With the signals
+    held back it waits for the ranks, which know how to stop; `pending` shows the signals that were sent to it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:

@@ -104,7 +104,7 @@ def ranked(runs: Sequence[Run], metric: str, maximize: bool) -> list[Ranked]:
 
 
 def incomparable(runs: Sequence[Run]) -> str | None:
-    """Why the losses of the runs do not measure the same: other text, other tokens, other context. None if they do."""
+    """Why the losses of the runs cannot be compared: other text, other tokens, other context. None if they can."""
     measured = {
         "data.prepared": "the text or its tokens",
         "data.eval_fraction": "the held-out share",

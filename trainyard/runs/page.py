@@ -17,11 +17,11 @@ def page(
     title: str, runs: Sequence[Run], rows: Sequence[Sequence[str]], pictures: dict[str, bytes], best: Run | None,
     notes: Sequence[str] = (),
 ) -> str:  # fmt: skip
-    """The HTML text; every text in it is escaped, pictures are part of it.
+    """The page as HTML: all text is escaped, and the pictures are embedded.
 
     Args:
         rows: the table of the runs, see tables.compared: the names of its columns, then a row per run.
-        pictures: PNG files by a word for what they show.
+        pictures: PNG files, each by a word for its subject.
         best: the run whose row is marked, and whose command stands at the top.
         notes: warnings about the comparison.
     """

@@ -14,7 +14,7 @@ BEGINNING = ("run.name", "run.sweep", "run.resume", "run.allow_changes", "sweep"
 """Starts of the names of settings that identify a run or say how it begins, and do not change what it computes."""
 
 PLACE = (*BEGINNING, "stage", "paths.")
-"""The same, and where its files lie."""
+"""The same settings, and those that say where its files lie."""
 
 
 class Changed(NamedTuple):
@@ -73,7 +73,7 @@ def _defaults(run: Run) -> dict[str, Any]:
 
 
 def _has_made_tokenizer(run: Run) -> bool:
-    """Was the tokenizer not chosen but trained on the run's text, or taken from its model?"""
+    """Was the tokenizer trained on the run's text or taken from its model, rather than chosen?"""
     path, model = (run.settings.get(name) for name in ("tokenizer.path", "model.path"))
     made = Path(str(run.settings.get("paths.outputs"))) / "tokenizers"
     return path is not None and (path == model or Path(path).is_relative_to(made))

@@ -17,7 +17,7 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
 
     Args:
         outputs: the folder of all runs, in which SwanLab keeps its files.
-        mode: one of MODES; None: that of the run, and `local` where that one stores nothing.
+        mode: one of MODES; None: the run's own mode, or `local` if that mode stores nothing.
 
     Raises:
         DataError: the run is alive, or has measured nothing.

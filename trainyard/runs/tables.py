@@ -51,7 +51,7 @@ def screen() -> Console:
 
 
 def summary(run: Run, metric: str | None = None, *, maximize: bool = False) -> Summary:
-    """A run in one line, with the last and the best value of a metric, by default that which judges the run."""
+    """A run in one line, with the last and the best value of a metric, by default the metric that judges the run."""
     metric = metric or run.metric()
     best = run.best(metric, maximize=maximize)
     status = run.status

@@ -22,7 +22,7 @@ OWN = ("sweep", "run.name", "run.sweep", "launch.devices_per_job")
 """Starts of the names of settings that belong to the sweep itself and are not passed to its points."""
 
 COMMON = ("launch.num_devices", "paths")
-"""Starts of the names of settings that are the same for all points, for the sweep divides the machine by them."""
+"""Starts of the names of settings that are the same for all points, because the sweep divides the machine by them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Grid:
         self._todo = list(self.points)
 
     def examples(self) -> list[Point]:
-        """The points to check before the first one is started: all."""
+        """All points: each is checked before the first one is started."""
         return self.points
 
     def begin(self, wanted: Callable[[Point], bool]) -> None:
@@ -144,7 +144,7 @@ def point(request: SweepRequest, settings: Mapping[str, str]) -> Point:
 
 
 def _name(settings: Mapping[str, str]) -> str:
-    """`learning_rate=1e-4,hidden_size=128`: the last part of each key, or all of it where two end alike.
+    """`learning_rate=1e-4,hidden_size=128`: the last part of each key, or the whole key where two end alike.
 
     Characters that file names should not have become `-`. A digest follows where the name was changed or cut.
     """

@@ -1,4 +1,4 @@
-"""What has come of the points of a sweep: results.json and results.csv, kept true while the sweep goes on."""
+"""The results of a sweep's points: results.json and results.csv, kept up to date while the sweep goes on."""
 
 import csv
 import io
@@ -35,15 +35,15 @@ class Row:
     point: str
     """Its name."""
     settings: dict[str, str]
-    """Its value of each swept setting; in the files a column each."""
+    """The value of each swept setting; in the files each setting is a column."""
     state: str
-    """One of PointState, or dead: it runs no more, and left no word."""
+    """One of PointState, or dead: its command is gone and did not write how it ended."""
     metric: float | None = None
-    """The sweep's metric at the end of the run, or as far as it is."""
+    """The sweep's metric at the end of the run; the latest value while the run goes on."""
     best: float | None = None
     """The best value of the metric."""
     exit_code: int | None = None
-    """This and the next four as in the run's status.json."""
+    """This and the next four fields are copied from the run's status.json."""
     step: int | None = None
     max_steps: int | None = None
     tokens_seen: int | None = None
@@ -51,7 +51,7 @@ class Row:
     run: str | None = None
     """The run directory."""
     curve: dict[int, float] = field(default_factory=dict)
-    """The metric by step. It is not written down."""
+    """The metric by step; not part of the files."""
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Row":
@@ -61,18 +61,18 @@ class Row:
         return cls(settings=settings, **{key: item for key, item in value.items() if key in own})
 
     def to_json(self) -> dict[str, Any]:
-        """As results.json has it, and results.csv has its columns."""
+        """The row as an object of results.json; its keys are the columns of results.csv."""
         own = asdict(self)
         del own["settings"], own["curve"]
         return {"point": own.pop("point"), **self.settings, **own}
 
 
 COPIED = ("exit_code", "step", "max_steps", "tokens_seen", "seconds")
-"""Fields of a row that are those of the run's status.json."""
+"""Fields of a row that are copied from the run's status.json."""
 
 
 class Results:
-    """The state of every point: from its directory, or from this and earlier commands where it cannot tell."""
+    """The state of every point: from its directory, or else as this command or an earlier one has seen it."""
 
     def __init__(self, folder: Path, settings: SweepConfig):
         self.folder, self.metric, self.maximize = folder, settings.metric, settings.maximize
@@ -112,7 +112,7 @@ class Results:
         return str(before) if only_sweep_knows else state
 
     def curve(self, point: Point) -> dict[int, float]:
-        """The metric by step, as far as it is written down."""
+        """The metric by step, as far as the run has logged it."""
         return self._curve(self.run(point))
 
     def _curve(self, run: Run) -> dict[int, float]:
@@ -139,7 +139,7 @@ class Results:
         return row
 
     def write(self, points: Sequence[Point]) -> None:
-        """Replaces both files, each in one step. Rows of points that only other commands have had are kept.
+        """Replaces both files, each in one step. Rows of points that are not of this command are kept.
 
         One process writes at a time: the tasks of a job array share the files.
         """

@@ -19,7 +19,7 @@ PATIENCE = 4
 """Points that are chosen at random first, and that must be finished before a point can fall behind."""
 
 REPEATS = 50
-"""After so many proposals in a row of points that exist already, the search is exhausted."""
+"""The search is exhausted after so many proposals in a row that only repeat existing points."""
 
 
 class Search:
@@ -66,7 +66,7 @@ class Search:
         ]
 
     def begin(self, wanted: Callable[[Point], bool]) -> None:
-        """Takes note of nothing: the constructor knows which points have ended."""
+        """Does nothing: the constructor has learned which points have ended."""
 
     def left(self) -> int:
         """Number of points that are still to be started."""
@@ -90,7 +90,7 @@ class Search:
         return None
 
     def tell(self, point: Point, value: float | None, *, gave_up: bool = False) -> None:
-        """Learns from the end of a point. `value` is its metric; None if it has none."""
+        """Learns from the end of a point. `value` is its metric; None if the run left no metric."""
         if (trial := self._asked.pop(point.name, None)) is not None:
             self._ended[point.name] = value
             self._tell(trial, value, gave_up=gave_up)
@@ -114,7 +114,7 @@ class Search:
         return bool(curve) and trial.should_prune()
 
     def _remember(self, row: Row, *, retry: bool) -> None:
-        """Adds a point of an earlier command. One that has not ended, or is to be tried again, is proposed first.
+        """Adds a point of an earlier command. A point that has not ended, or is to be tried again, is proposed first.
 
         A row of other settings, or with values outside of this search, is ignored.
         """

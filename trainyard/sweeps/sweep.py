@@ -29,10 +29,10 @@ POLL_S = 0.2
 """Seconds between two looks at the running points."""
 
 WRITE_S = 5.0
-"""Seconds between two states of results.csv while no point ends."""
+"""Seconds after which results.csv is written again while no point ends."""
 
 TASK = "SLURM_ARRAY_TASK_ID"
-"""The environment variable with the number of a point, for a task of a job array runs that point alone."""
+"""The environment variable with the number of a point: a task of a job array runs that point alone."""
 
 STATES = {FINISHED: PointState.FINISHED, STOPPED: PointState.PREEMPTED, -signal.SIGTERM: PointState.PREEMPTED}
 """States by exit code; any other code is a failure. SIGTERM ends a command that has no handler for it yet."""
@@ -63,7 +63,7 @@ class Sweep:
     def __post_init__(self) -> None:
         """
         Raises:
-            ConfigError: with every setting of the sweep itself that is wrong, and what it lacks.
+            ConfigError: with every wrong setting of the sweep itself, and with a missing library.
         """
         if problems := list(self._own_problems()):
             raise ConfigError(problems)
@@ -96,7 +96,7 @@ class Sweep:
         if settings.search == "tpe" and importlib.util.find_spec("optuna") is None:
             yield "sweep.search=tpe: needs Optuna; install it with pip install 'trainyard[optuna]'"
         if settings.search == "tpe" and TASK in os.environ:
-            yield "sweep.search=tpe: each point follows from others, so no job array can do it; submit one"
+            yield "sweep.search=tpe: each point depends on earlier results, so no job array can run it; submit one job"
 
     def _source(self) -> Source:
         if self.settings.search == "grid":
@@ -122,10 +122,10 @@ class Sweep:
         return self._conclude(mine)
 
     def _mine(self) -> list[Point]:
-        """The points of this command: the one that a task of a job array has, or else all.
+        """The points of this command: all, or in a task of a job array the point of that task.
 
         Raises:
-            ConfigError: the task has none, or another command runs the sweep.
+            ConfigError: the task has no point, or another command runs the sweep.
         """
         task, last = os.environ.get(TASK), len(self.source.points) - 1
         if task is None:
@@ -140,7 +140,7 @@ class Sweep:
         return ConfigError([f"sweep.name={self.request.name}: the sweep is alive, {holder}"])
 
     def _wait_for_those_that_go_on(self, points: Sequence[Point]) -> bool:
-        """Waits for points that outlive a killed sweep: they were told to save and leave. False: a stop came first."""
+        """Waits for points of a killed sweep that are still saving, and then leave. False: a stop came first."""
         said = False
         while alive := [point.name for point in points if RunDir(self.folder.path / point.name).holder()]:
             if self.stop.count:
@@ -187,7 +187,7 @@ class Sweep:
         ]
 
     def _is_wanted(self, point: Point) -> bool:
-        """Does this command start a point, by what has come of it?"""
+        """Does this command start the point, given its state so far?"""
         state = self.results.state(point)
         again = self.request.config.run.resume == "never" or (state == PointState.FAILED and self.settings.retry_failed)
         return again or state not in ENDED or (state == PointState.FINISHED and point.name in self._unfinished)
@@ -225,7 +225,7 @@ class Sweep:
                 self.pool.send(signal.SIGTERM, only=[point.name])
 
     def _note_end(self, point: Point, code: int) -> None:
-        """Writes down how a point ended, tells the search, and says it."""
+        """Writes down how a point ended, tells the search, and prints a line about it."""
         gave_up = self.results.known[point.name] == PointState.PRUNED and STATES.get(code) == PointState.PREEMPTED
         if not gave_up:
             self.results.known[point.name] = STATES.get(code, PointState.FAILED)
@@ -245,7 +245,7 @@ class Sweep:
         return f"{textwrap.shorten(lines[-1] if lines else 'no message', 300)} (logs/{point.name}.log)"
 
     def _conclude(self, points: Sequence[Point]) -> int:
-        """Says what has come of the points. The exit code is 0 only if each has finished or was given up."""
+        """Prints the best point and the failed ones. The exit code is 0 only if each has finished or was given up."""
         states = {point.name: self.results.state(point) for point in points}
         failed = [name for name, state in states.items() if state == PointState.FAILED]
         if best := self.results.best(self.source.points):

@@ -33,7 +33,7 @@ SECTIONS = ("train", "eval", "by_tokens", "speed", "memory", "data", "system", "
 """The sections from top to bottom."""
 
 BY_TOKENS = ("loss", "eval_loss")
-"""Metrics that the section by_tokens draws over the tokens seen as well, to compare runs with steps of other sizes."""
+"""Metrics that are also drawn over the tokens seen, in the section by_tokens: runs may differ in the size of a step."""
 
 FOLDER = "swanlog"
 """Under paths.outputs, for all runs; the dashboard reads it."""

@@ -1,7 +1,7 @@
-"""Order in SwanLab's local dashboard, for which SwanLab itself offers nothing.
+"""Keeps SwanLab's local dashboard in order, which SwanLab itself does not do.
 
-Replaced experiments are taken out, names and colours differ, charts are drawn in sections. A failure here leaves the
-dashboard less tidy, and nothing else.
+Replaced experiments are removed, experiments get different names and colours, and charts are drawn in sections. A
+failure here only leaves the dashboard less tidy.
 
 This relies on swanlab 0.10 with swanboard 0.1.10b2: every start is a directory `run-<time>-<id>` of the log directory.
 In local mode it is also a row of the table `experiment` in `<log directory>/runs.swanlab`, whose run_id is the name of
@@ -64,7 +64,7 @@ def _experiments(log_dir: Path) -> dict[str, tuple[str, str]]:
 
 
 def starts(log_dir: Path, identity: str) -> list[Path]:
-    """The directories of all starts of a run, also of starts that ended before the dashboard knew of them."""
+    """The directories of all starts of a run, including starts that ended before the dashboard showed them."""
     return list(log_dir.glob(f"run-*-{identity}"))
 
 
@@ -120,7 +120,7 @@ WHERE experiment.run_id = ?
 
 @_softly
 def name(experiment: Path, name: str) -> None:
-    """Gives the experiment of a directory its name; SwanLab renames one of two that begin in the same moment."""
+    """Gives the experiment of a directory its name; SwanLab renames one of two that begin at the same moment."""
     with _database(experiment.parent) as database:
         database.execute("UPDATE OR IGNORE experiment SET name = ? WHERE run_id = ?", [name, experiment.name])
 

@@ -21,11 +21,12 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
     block = config.data.block_size
     plan = datasets.train.plan
     per_step = training.callbacks.speed.tokens_per_step
+    ranks = f"{batch.world_size} rank{'s' * (batch.world_size != 1)}"
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     lines = [
         f"model      {total:,} parameters, {trainable:,} trainable ({trainable / total:.2%}), {precision}",
         f"batch      {batch.global_batch} sequences = {per_step:,} tokens a step "
-        f"({batch.world_size} ranks x {batch.micro_batch} sequences x {batch.accumulation} accumulated)",
+        f"({ranks} x {batch.micro_batch} sequences x {batch.accumulation} accumulated)",
         f"data       {len(datasets.train):,} sequences of {block} tokens, {plan.fill:.2%} filled by "
         f"{config.data.packing}{', documents isolated' * config.data.isolate_documents}; "
         f"{len(datasets.evaluation or ()):,} held out; "

@@ -39,7 +39,7 @@ class Restorer:
     """
 
     def __init__(self, rank: Rank, batch_layout: BatchLayout, saver: Saver):
-        """`saver` knows where checkpoints lie, and the layout of this run's."""
+        """`saver` knows where checkpoints lie, and in which layout this run writes them."""
         self.rank, self.batch_layout, self.saver = rank, batch_layout, saver
         self._settings: Settings = []
 
@@ -48,7 +48,7 @@ class Restorer:
         self._settings = settings_of(optimizer)
 
     def finish(self, found: Path, model: Any, optimizer: Any, scheduler: Any, engine: Any) -> None:
-        """Loads what is missing of a universal checkpoint, and applies the settings of this command.
+        """Loads the states of a universal checkpoint that are still missing, and applies the settings of this command.
 
         Args:
             found: the checkpoint, from which the Trainer and DeepSpeed have loaded.
@@ -56,7 +56,7 @@ class Restorer:
         """
         if is_universal(found):
             if engine is not None:
-                compat.expect_universal_checkpoint(engine, False)  # the next may be one of this run's own
+                compat.expect_universal_checkpoint(engine, False)  # the next checkpoint may be this run's own
                 load_buffers(found, model)
             else:
                 load_states(found, model, optimizer)

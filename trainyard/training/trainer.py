@@ -201,7 +201,7 @@ class Trainer(transformers.Trainer):
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """An evaluation that was broken off is no best one."""
+        """An evaluation that was broken off never counts as the best."""
         return bool(metrics) and super()._determine_best_metric(metrics, trial)
 
     # ---- saving ----

@@ -1,12 +1,34 @@
-"""The last figures of a run."""
+"""The announcement of a run, and its last figures."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+import torch
+
+from trainyard.config.schema import Config
+from trainyard.data.batches.loader import BatchLayout
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.rank import Rank
-from trainyard.training.finish import final_metrics
+from trainyard.training.finish import announce, final_metrics
+
+
+@pytest.mark.parametrize(("world_size", "ranks"), [(1, "1 rank"), (2, "2 ranks")])
+def test_the_announcement_counts_the_ranks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], world_size: int, ranks: str
+) -> None:
+    args = SimpleNamespace(bf16=True, fp16=False, max_steps=10)
+    batch_layout = BatchLayout(rank=0, world_size=world_size, micro_batch=2, accumulation=3)
+    trainer = SimpleNamespace(args=args, batch_layout=batch_layout, model=torch.nn.Linear(2, 2))
+    callbacks = SimpleNamespace(speed=SimpleNamespace(tokens_per_step=48))
+    training: Any = SimpleNamespace(trainer=trainer, callbacks=callbacks)
+    train: Any = type("Sequences", (list,), {"plan": SimpleNamespace(fill=0.5)})([0] * 12)
+    datasets: Any = SimpleNamespace(train=train, evaluation=None)
+    (tmp_path / "logs").mkdir()
+    announce(Rank(0, world_size, RunDir(tmp_path), None), Config(stage="pretrain"), training, datasets)
+    assert f"({ranks} x 2 sequences x 3 accumulated)" in capsys.readouterr().out
 
 
 def test_the_last_value_of_each_metric_and_the_first_of_each_loss(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ class Launch(Protocol):
 
     @property
     def code(self) -> int | None:
-        """The exit code; None while anything runs."""
+        """The exit code; None while any process runs."""
 
     @property
     def failed(self) -> bool:
@@ -17,10 +17,10 @@ class Launch(Protocol):
 
     @property
     def lost(self) -> Sequence[str]:
-        """Nodes that are gone, or whose connection is."""
+        """Nodes that are gone or cannot be reached."""
 
     def own_processes(self) -> list[int]:
-        """Processes on this node that are not ranks. A stop signal that was sent to one is meant for the run."""
+        """Processes on this node that are not ranks. A stop signal to one of them is meant for the run."""
 
     def end(self) -> None:
-        """Ends whatever is left of the launch, and waits for it. May be called again."""
+        """Ends the processes that are left, and waits until they are gone. May be called again."""

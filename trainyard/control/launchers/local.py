@@ -84,7 +84,7 @@ class LocalLaunch:
 
     launcher: subprocess.Popen[bytes]
     failed: bool = False
-    """Always: this launch has no other nodes."""
+    """Always False: this launch has no other nodes."""
     lost: Sequence[str] = ()
 
     @property
@@ -101,7 +101,7 @@ class LocalLaunch:
         return [self.launcher.pid, *(child.pid for child in children)]
 
     def end(self) -> None:
-        """Ends whatever is left of the launch on this node."""
+        """Ends the processes of the launch that are left on this node."""
         for process in session(self.launcher.pid):
             try:
                 process.kill()

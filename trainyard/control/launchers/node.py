@@ -1,7 +1,7 @@
 """One node's part of a launch over ssh: `python -m trainyard.control.launchers.node`, started by launchers/ssh.py.
 
 Standard input tells it what to do. The first line is a NodeRequest; further lines are signs of life; the end of the
-input means that the controller is gone or wants the end.
+input means that the controller is gone or ends the launch.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ def main(stop: StopSignals) -> int:
 
 
 class Controller:
-    """The controller at the other end of standard input: it speaks every few seconds, and the input ends with it."""
+    """The controller at the other end of standard input: it sends a line every few seconds until it ends."""
 
     def __init__(self) -> None:
         self._heard = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a node of a hostfile must know of a launch: one line of JSON, sent through ssh's standard input."""
+"""What the controller tells a node of a hostfile about a launch: one line of JSON through ssh's standard input."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ class NodeRequest:
     """One node's part of a launch. The config itself is read from the run's directory, which the nodes share."""
 
     environment: dict[str, str]
-    """The controller's, without the variables of its machine. Secrets come this way and so stand in no command line."""
+    """The controller's, without the variables of its machine. Secrets are sent here, so they are in no command line."""
     directory: str
     """The working directory of the ranks."""
     run: str

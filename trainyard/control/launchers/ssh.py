@@ -1,8 +1,8 @@
 """A launch on the nodes of a hostfile: on each, over ssh, launchers/node.py starts DeepSpeed's launcher and follows it.
 
 DeepSpeed's own way to several nodes, pdsh, hands environment and paths to a remote shell unquoted, and the ranks live
-on when the connection is lost. Here the command line over ssh is the same for every run. All else goes through ssh's
-standard input, whose end or silence tells the node that the controller is gone.
+on when the connection is lost. Here the command line over ssh is the same for every run. Everything else goes through
+ssh's standard input; when that ends or falls silent, the node knows that the controller is gone.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class SshLaunch:
 
     @property
     def code(self) -> int | None:
-        """The exit code of the first node that failed; 0 when none did; None while any runs."""
+        """The exit code of the first node that failed; 0 when all succeeded; None while a node runs."""
         codes = [ssh.poll() for ssh in self.nodes.values()]
         return None if None in codes else next(filter(None, codes), 0)
 
@@ -68,7 +68,7 @@ class SshLaunch:
         return [host for host, ssh in self.nodes.items() if ssh.poll() == GONE]
 
     def own_processes(self) -> list[int]:
-        """The connections: a stop signal that was sent to one is meant for the run."""
+        """The connections: a stop signal to one of them is meant for the run."""
         return [ssh.pid for ssh in self.nodes.values()]
 
     def beat(self) -> None:
@@ -80,7 +80,7 @@ class SshLaunch:
             time.sleep(BEAT_S)
 
     def end(self) -> None:
-        """Has each node end its ranks and waits END_S for that; then the connections are cut."""
+        """Asks each node to end its ranks, and cuts the connections that are still open after END_S."""
         for ssh in self.nodes.values():
             with contextlib.suppress(OSError):
                 assert ssh.stdin is not None

@@ -17,7 +17,7 @@ from trainyard.files import locked
 
 
 def expected(request: DataRequest, digest: str) -> str:
-    """The directory or hub id of the tokenizer, made or not.
+    """The directory or hub id of the tokenizer, which may not be made yet.
 
     Args:
         digest: of the sources; see fingerprint.sources_digest.
@@ -29,7 +29,7 @@ def expected(request: DataRequest, digest: str) -> str:
 
 
 def made(request: DataRequest, digest: str) -> str:
-    """The same, for a tokenizer that is there: it is trained or extended now if need be.
+    """The same, after training or extending the tokenizer if it is not made yet.
 
     Raises:
         DataError: the sources cannot be read, or the tokenizer has the added tokens already.

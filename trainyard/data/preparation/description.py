@@ -9,7 +9,7 @@ from trainyard.files import known, write_bytes
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a part."""
+    """The figures of a finished part."""
 
     documents: list[int]
     """Documents of each source."""

@@ -30,7 +30,7 @@ _POLLS_BEFORE_SAYING = 50
 """After so many polls for a part of another process, that process is named."""
 
 Report = Callable[[int, int], None]
-"""Is told the bytes on disk that are done, by whatever process, and the bytes of all sources."""
+"""Is called with the bytes on disk that all processes have done, and with the bytes of all sources."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Parts:
             print(f"waiting for part {number} of {len(self.parts)}, which {holder} works on", file=sys.stderr)
 
     def _bytes_done(self, current: int | None = None) -> int:
-        """Bytes on disk of the parts that are there, whoever made them, without the part that is being made."""
+        """Bytes on disk of the finished parts of all processes, without the part that is being made."""
         return sum(size for n, size in enumerate(self._sizes) if n != current and self.description(n).exists())
 
     def _make_part(self, number: int) -> None:

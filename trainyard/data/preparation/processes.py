@@ -18,7 +18,7 @@ MOST_PROCESSES = 16
 """Processes by default, at most: each takes half a gigabyte of memory."""
 
 OVERRIDES = "TRAINYARD_OVERRIDES"
-"""The variable with further overrides, as a JSON list: everybody on the machine can read a command line."""
+"""The variable with overrides that must not be on a command line, which everybody on the machine can read (JSON)."""
 
 
 HEAP = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2"}

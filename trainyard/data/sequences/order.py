@@ -74,7 +74,7 @@ def merged(ranges: Iterable[Sequence[int]]) -> Stretches:
 
 
 def without(places: Indices, skipped: Stretches) -> Indices:
-    """The global positions at the given places of the order that is left without the stretches `skipped`.
+    """The global positions at the given places of the order, once the stretches `skipped` are taken out.
 
     Without 4-6 and 8-9, the places 3 4 5 6 are the positions 3 6 7 9. Positions before a stretch keep their place, so
     a run that leaves out a stretch is the same run up to that stretch.

@@ -51,7 +51,7 @@ class Plan:
     num_tokens: int
     """Tokens in all sequences."""
     tail: int = 0
-    """Tokens after the last whole block of `concat`, the only ones of the documents that no sequence holds."""
+    """Tokens after the last whole block of `concat`; all other tokens of the documents are in a sequence."""
     joins: npt.NDArray[np.bool_] | None = None
     """For each span whether it continues the document of the span before; None: no span does."""
     shortened: int = 0
@@ -148,11 +148,11 @@ def concat(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: b
 def best_fit(starts: Integers, lengths: Integers, block_size: int, *, keep_tail: bool = True) -> Plan:
     """Best-fit-decreasing packing (Ding et al., "Fewer Truncations Improve Language Modeling", 2024).
 
-    Documents longer than a block are cut every block_size tokens; no other is cut. Then the spans, longest first, go
-    each into the fullest sequence that still has room for it. All sequences with the same room are alike, so spans of
-    one length are placed together, as many as there are sequences of the best room: the work grows with the number of
-    different lengths rather than with the number of spans. For spans of 5, 3, 2, 2 and block_size 7 the sequences
-    are 5 2 and 3 2. No token is lost, so `keep_tail` has no meaning here.
+    Documents longer than a block are cut every block_size tokens; no other is cut. Then each span, longest first, goes
+    into the fullest sequence that still has room for it. All sequences with the same room are alike, so spans of one
+    length are placed together, as many as there are sequences of the best room: the work grows with the number of
+    different lengths rather than with the number of spans. For spans of 5, 3, 2, 2 and block_size 7 the sequences are
+    5 2 and 3 2. No token is lost, so `keep_tail` has no meaning here.
     """
     starts, lengths = _chunks(starts, lengths, block_size)
     order = np.argsort(-lengths.astype(np.int32), kind="stable")

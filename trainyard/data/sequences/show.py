@@ -86,7 +86,7 @@ def print_passage(output: Console, tokenizer: Any, passage: Passage, *, isolated
 def _spelled(tokenizer: Any, passage: Passage, *, marked: bool) -> Text:
     """The tokens as text, every second token shaded, special tokens set off.
 
-    Where only some tokens are learned, these are green and, if `marked`, stand between ⟦ and ⟧ for want of colours.
+    Where only some tokens are learned, these are green and, if `marked`, stand between ⟦ and ⟧ (without colours).
     """
     text = Text()
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())

@@ -24,7 +24,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is trained on of each conversation: `lengths` tokens from `starts` on, behind a lead of `leads` tokens.
+    """The part of each conversation to train on: `lengths` tokens from `starts` on, behind a lead of `leads` tokens.
 
     All are int64 arrays with an entry for each conversation that is kept, or for each part of it. A lead begins where
     its conversation begins.
@@ -37,7 +37,7 @@ class Fitted:
     shortened: int
     """Conversations that were shortened or divided."""
     dropped: int
-    """Conversations that were left out, because nothing learned would have remained."""
+    """Conversations that were left out, because nothing to learn would have remained."""
 
     def expand(self, plan: Plan) -> Plan:
         """Turns a plan whose spans are entries of this object into one whose spans are tokens of the store."""
@@ -84,7 +84,7 @@ def fit(store: TokenStore, documents: npt.NDArray[np.int64], block_size: int, tr
 
 
 def _kept(points: CutPoints, length: int, block_size: int, truncation: str) -> list[Kept]:
-    """What is kept of a conversation that is too long.
+    """The parts that are kept of a conversation that is too long.
 
     Exchanges that begin at 10, 40 and 70 of 100 tokens, in a block of 75: back keeps [0, 70), front the lead [0, 10)
     and [40, 100), split [0, 70) and, behind the lead, [70, 100).

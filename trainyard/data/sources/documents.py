@@ -13,7 +13,7 @@ Document = str | Conversation
 
 
 class Fault(NamedTuple):
-    """Stands where a document should be."""
+    """Takes the place of a document that is bad."""
 
     reason: str
     text: str = ""

@@ -8,13 +8,13 @@ from trainyard.errors import DataError
 from trainyard.files import first_line
 
 _MOST_SHARDS = 1000
-"""A dataset is divided into at most so many pieces, each of which becomes a part."""
+"""A dataset is divided into at most so many pieces, and each becomes a part."""
 
 
 def revision(source: SourceConfig) -> str | None:
     """The commit of a source on the hub; None for a local source.
 
-    The hub is asked once per process, so that all that a process reads is of one commit.
+    The hub is asked once per process, so everything that a process reads comes from one commit.
 
     Raises:
         DataError: the hub does not know the dataset, or does not answer.

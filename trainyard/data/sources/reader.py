@@ -102,7 +102,7 @@ class Reader:
         return Rejected(piece.file, number, unit, reason, beginning(value))
 
     def _found(self, piece: Piece) -> lines.Found:
-        """What is found in a piece, by the kind of its file: numbers with values; see lines.py and rows.py."""
+        """The values in a piece with their numbers, read as its kind of file demands; see lines.py and rows.py."""
         kept, limit = container(self.source, piece.file), self.max_bytes
         if kept == "hub":
             return rows.dataset_rows(piece, self.source, self.revision)

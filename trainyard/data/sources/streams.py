@@ -66,7 +66,7 @@ class _Window:
         self.text, self.at, self.line, self.complete = "", 0, 1, False
 
     def fill(self) -> None:
-        """Drops what is done, and at least doubles the rest.
+        """Drops the text that is done, and reads on until the rest has at least doubled.
 
         Raises:
             DataError: the file is not UTF-8.
@@ -89,7 +89,7 @@ class _Window:
             self.fill()
 
     def pass_over(self, end: int) -> None:
-        """Is done up to a position."""
+        """Marks the text up to a position as done."""
         self.line += self.text.count("\n", self.at, end)
         self.at = end
 

@@ -26,8 +26,8 @@ class Objective(Protocol):
         and micro batches is the mean over the global batch. Without that key, which a model may not take, both are
         means over the batch.
 
-        The model must run forward once in every call, also for a batch without items, as an evaluation ends with on
-        some ranks: under ZeRO-3 all ranks gather the weights together. The loss of such a batch is ignored.
+        The model must run forward once in every call, also for a batch without items, which some ranks get at the end
+        of an evaluation: under ZeRO-3 all ranks gather the weights together. The loss of such a batch is ignored.
         """
         ...
 
