@@ -1,37 +1,50 @@
-"""The description of a finished part: it comes back, and a file with other content is no description."""
+"""The description of a finished part, written and read, and one that a crash has torn."""
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trainyard.data.preparation.description import Description
 
-PART = Description([3, 4], 1, 99, None, "tokenizers", "the only one", (1.0, 2.5), 640)
+PART = Description(
+    documents=[3, 0],
+    rejected=1,
+    bytes=120,
+    learned_tokens=7,
+    tokenizer_backend="tokenizers",
+    backend_reason="asked for",
+    span=(1.5, 2.25),
+    arrow_bytes=640,
+)
 
 
-def test_it_comes_back_and_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
-    file = tmp_path / "part-00000.json"
-    PART.write(file)
-    assert Description.read(file) == PART
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"mood": "good"}))
-    assert Description.read(file) == PART
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "part-00000.json"
+    PART.write(path)
+    assert json.loads(path.read_text()) == {
+        "documents": [3, 0], "rejected": 1, "bytes": 120, "learned_tokens": 7, "tokenizer_backend": "tokenizers",
+        "backend_reason": "asked for", "span": [1.5, 2.25], "arrow_bytes": 640,
+    }  # fmt: skip
+    assert Description.read(path) == PART
+    assert [file.name for file in tmp_path.iterdir()] == ["part-00000.json"]
 
 
-@pytest.mark.parametrize("without", ["span", "documents", "arrow_bytes"])
-def test_a_file_that_lacks_a_key_is_no_description(tmp_path: Path, without: str) -> None:
-    file = tmp_path / "part-00000.json"
-    fields = asdict(PART)
-    del fields[without]
-    file.write_text(json.dumps(fields))
-    with pytest.raises(ValueError, match=without):
-        Description.read(file)
+def test_without_a_loss_mask_no_learned_tokens_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "part-00000.json"
+    plain = replace(PART, learned_tokens=None)
+    plain.write(path)
+    assert "learned_tokens" not in json.loads(path.read_text())
+    assert Description.read(path) == plain
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", '{"span": 3}', '{"span": [1]}'])
-def test_a_file_with_something_else_is_no_description(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "part-00000.json"
-    file.write_text(text)
-    with pytest.raises(ValueError):  # by which Parts.finished makes the part again
-        Description.read(file)
+@pytest.mark.parametrize("kept", [0, 1, 40])
+def test_a_torn_file_holds_no_json_and_a_missing_one_is_missing(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "part-00000.json"
+    with pytest.raises(OSError, match="No such file"):
+        Description.read(path)
+    PART.write(path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError):
+        Description.read(path)

@@ -135,33 +135,6 @@ def test_shares_make_the_whole_and_the_last_publishes(
 # ---- a backend that is wrong ----
 
 
-def test_a_fast_backend_that_goes_wrong_midway_is_replaced(
-    tmp_path: Path, corpus_file: Path, parted: dict[str, Any]
-) -> None:
-    """It is right on the sample and wrong later; what it encoded is thrown away, and the reference takes over."""
-    right = run(request_for(tmp_path / "right", corpus_file, **parted))
-    tried: list[str] = []
-
-    class Turncoat(Encoder):
-        def __call__(self, texts: list[str]) -> Any:
-            tried.append(self.name)
-            if self.name == "gigatoken" and len(tried) == 4:
-                inner = self.text._fast
-                assert inner is not None
-                self.text._fast = lambda texts: Tokens(inner(texts).ids + 1, inner(texts).lengths)
-            return super().__call__(texts)
-
-    wrong = run(request_for(tmp_path / "wrong", corpus_file, **parted), encoder=Turncoat)
-    assert tried[:5] == ["gigatoken"] * 4 + ["tokenizers"]
-    assert set(tried[4:]) == {"tokenizers"}
-    assert len(tried[4:]) == len(list(right.store.glob("*.arrow")))  # all parts, the three good ones too
-    noted = StoreSummary.read(wrong.store)
-    assert noted.tokenizer_backend == "tokenizers"
-    assert noted.backend_reason.startswith("gigatoken gives other ids than the tokenizer on")
-    assert StoreSummary.read(right.store).tokenizer_backend == "gigatoken"
-    assert tokens(wrong) == tokens(right)
-
-
 def test_parts_of_a_backend_that_another_process_disproves_are_made_anew(
     tmp_path: Path, corpus_file: Path, parted: dict[str, Any]
 ) -> None:
