@@ -71,6 +71,7 @@ class Attempt:
             over: tells that the ranks are of no use any more, so that they are ended.
         """
         launch = self._start()
+        self._beat = time.monotonic()
         try:
             with Display(self.run_dir.console if self.leads else None) as display:
                 while launch.code is None:
