@@ -59,8 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError, DataError: with everything that is wrong.
     """
+    bound_heap()  # before anything is said or taken from the environment, for it may start the command again
     config = checked_config(arguments)
-    bound_heap()
     gc.set_threshold(100_000)  # rather than 700: conversations are many small objects, none of them in a cycle
     request = data_request(config)
     share = parse_share(arguments.shard)

@@ -1,9 +1,13 @@
 """trainyard prepare and preview: from the command line to the last line of standard output."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, clean_env
 
 from trainyard.commands.prepare import parse_share
 from trainyard.commands.verbs import main
@@ -63,6 +67,36 @@ def test_it_prepares_says_what_was_filled_in_and_previews(
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["sequence"] for row in rows] == [0, 0, 0]
     assert all(len(row["input_ids"]) == 64 for row in rows)
+
+
+def test_it_starts_itself_again_before_it_says_anything(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    seen: list[dict[str, str]] = []
+
+    def execve(python: str, command: list[str], env: dict[str, str]) -> None:
+        seen.append(env)
+        sys.exit()
+
+    monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words[:1], "data.packing=tight"])
+    monkeypatch.setenv(OVERRIDES, json.dumps(words[1:]))
+    for name in HEAP:
+        monkeypatch.delenv(name)
+    with pytest.raises(SystemExit):
+        main()
+    (env,) = seen
+    assert env[OVERRIDES] == json.dumps(words[1:]) and HEAP.items() <= env.items()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_parent_hands_over_survives_the_second_start(words: list[str]) -> None:
+    env = {name: value for name, value in clean_env(PYTHONPATH=str(ROOT)).items() if name not in HEAP}
+    env[OVERRIDES] = json.dumps([*words[1:], "data.packing=tight"])
+    command = [sys.executable, "-m", "trainyard", "prepare", words[0]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: data.packing=tight: must be one of concat, best_fit, padded\n"
 
 
 def test_every_mistake_at_once(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
