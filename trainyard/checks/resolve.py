@@ -28,7 +28,7 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
     """
     config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
     filled: list[FilledIn] = []
-    if config.run.name is None:
+    if not config.run.name:
         config.run.name = default_name(overrides)
         filled.append(FilledIn("run.name", config.run.name, "from the overrides: the same command finds the run again"))
     filled += _model(config, overrides)
@@ -46,7 +46,7 @@ def _model(config: Config, overrides: Sequence[str]) -> Iterator[FilledIn]:
         yield FilledIn("model.path", trained.path, "trained here, and the default while it is there")
     yield from choices
     model, tokenizer = config.model, config.tokenizer
-    if model.init is None:
+    if not model.init:
         model.init = "pretrained" if model.path else "scratch"
         if model.path:
             yield FilledIn("model.init", model.init, "model.path is given; scratch takes its architecture alone")
@@ -67,7 +67,7 @@ def _launch(launch: LaunchConfig, devices: Devices, hosts: dict[str, int]) -> It
         launch.num_nodes = max(1, len(hosts))
         if hosts:
             yield FilledIn("launch.num_nodes", launch.num_nodes, "hosts in the hostfile")
-    elif launch.master_port is None:
+    elif not launch.master_port:
         launch.master_port = 29500
         yield FilledIn(
             "launch.master_port", launch.master_port, "the same on every node; a free one needs one controller"

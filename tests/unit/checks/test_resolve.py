@@ -4,7 +4,7 @@ from trainyard.checks.resolve import chat_template, micro_batch, resolve
 from trainyard.config.compose import compose
 from trainyard.config.schema import ModelConfig
 from trainyard.machine.devices import CPU
-from unit.checking import H200, only, resolved
+from unit.checking import H200, found, only, resolved
 
 
 def test_accumulation_follows_from_the_global_batch(tmp_path: Path) -> None:
@@ -37,6 +37,13 @@ def test_fine_tuning_starts_from_the_model_that_was_pretrained_unless_one_is_nam
     assert model("pretrain").path is None
     assert model("sft", "model=llama_tiny").path is None
     assert model("sft", "model.path=gpt2").path == "gpt2"
+
+
+def test_an_empty_value_is_a_value_that_is_not_given(tmp_path: Path) -> None:
+    assert resolved(tmp_path, "run.name=").run.name == "default"
+    assert resolved(tmp_path, "model.init=").model.init == "scratch"
+    assert resolved(tmp_path, "model.path=gpt2", "model.init=").model.init == "pretrained"
+    assert found(tmp_path, "run.name=", "model.init=") == []
 
 
 def test_a_chat_template_is_its_source(tmp_path: Path) -> None:
