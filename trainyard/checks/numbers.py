@@ -4,7 +4,15 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from trainyard.config.schema import ARCHITECTURE, Config, DataConfig, PeftConfig, SourceConfig, TrainerConfig
+from trainyard.config.schema import (
+    ARCHITECTURE,
+    PROFILE_AFTER,
+    Config,
+    DataConfig,
+    PeftConfig,
+    SourceConfig,
+    TrainerConfig,
+)
 from trainyard.data.conversations import formats
 from trainyard.data.sources import files
 from trainyard.data.tokenization import added_tokens
@@ -17,6 +25,12 @@ def number_problems(config: Config) -> Iterator[str]:
         yield f"tracking.samples={config.tracking.samples}: must be from 0 to 1000"
     if config.run.profile_steps < 0:
         yield f"run.profile_steps={config.run.profile_steps}: must be at least 0"
+    elif config.run.profile_steps and 0 < config.trainer.max_steps <= PROFILE_AFTER:
+        least = PROFILE_AFTER + config.run.profile_steps
+        yield (
+            f"run.profile_steps={config.run.profile_steps}: a trace begins after {PROFILE_AFTER} steps; "
+            f"set trainer.max_steps={least} or more"
+        )
     if not 0 <= config.run.seed < 2**32:
         yield f"run.seed={config.run.seed}: must be at least 0 and below 2^32"
     yield from _trainer(config.trainer)

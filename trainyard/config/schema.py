@@ -9,6 +9,9 @@ from typing import Any
 
 from trainyard.config.schema_launch import LaunchConfig, SweepConfig
 
+PROFILE_AFTER = 3
+"""Steps before a trace: the first ones compile, allocate and fill caches. The profiler itself starts in the last."""
+
 
 @dataclass(kw_only=True)
 class PathsConfig:

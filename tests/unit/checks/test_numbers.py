@@ -23,6 +23,7 @@ def test_bad_steps_and_spikes(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("run.seed=-1", "must be at least 0"),
+        ("run.profile_steps=-1", "must be at least 0"),
         ("run.name=" + "x" * 300, "longer than 200 bytes"),
         ("launch.num_devices=0", "must be at least 1"),
         ("model.hidden_size=0", "must be at least 1"),
@@ -58,3 +59,12 @@ def test_data_settings_that_make_no_sense_are_named(
     tmp_path: Path, in_root: None, overrides: list[str], message: str
 ) -> None:
     assert message in only(tmp_path, *overrides)
+
+
+def test_a_trace_needs_steps_after_those_that_settle(tmp_path: Path) -> None:
+    assert only(tmp_path, "run.profile_steps=2", "trainer.max_steps=3") == (
+        "run.profile_steps=2: a trace begins after 3 steps; set trainer.max_steps=5 or more"
+    )
+    assert found(tmp_path, "run.profile_steps=2", "trainer.max_steps=4") == []
+    assert found(tmp_path, "run.profile_steps=2", "trainer.max_steps=-1") == []
+    assert found(tmp_path, "trainer.max_steps=3") == []
