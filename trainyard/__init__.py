@@ -18,3 +18,6 @@ SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else ROOT
 
 INSTALLED = SHIPPED != ROOT
 """Does this package come from a wheel? Then users start stages by `trainyard <stage>`, not by scripts of a checkout."""
+
+COMMAND = "trainyard" if INSTALLED else "python -m trainyard"
+"""How users start a verb, in commands that are printed."""

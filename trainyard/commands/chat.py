@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from trainyard import COMMAND
 from trainyard.commands.generate import add_model_options, sampling, sampling_problems
 from trainyard.errors import DataError
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not loaded.tokenizer.chat_template:
         raise DataError(
             f"{arguments.model}: its tokenizer has no chat template, so it knows no turns; "
-            f"`python -m trainyard generate {arguments.model} TEXT` goes on from a text"
+            f"`{COMMAND} generate {arguments.model} TEXT` goes on from a text"
         )
     ends = generate.end_ids(loaded.tokenizer, loaded.variables)
     _note(HELP)

@@ -6,7 +6,7 @@ and launch/<name>.sh. No other file of trainyard spells a stage's name.
 
 from dataclasses import dataclass
 
-from trainyard import INSTALLED
+from trainyard import COMMAND, INSTALLED
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -92,7 +92,7 @@ _ROWS = (
         bytes_per_process=16 * MIB,
         cores_per_process=1,
         summary="fine-tune a language model on conversations",
-        next_command="python -m trainyard chat {model}",
+        next_command=f"{COMMAND} chat {{model}}",
     ),
 )
 

@@ -1,5 +1,9 @@
 import ast
 import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -35,6 +39,21 @@ def test_a_row_names_what_is_there(stage: Stage) -> None:
     assert set(stage.decisive) <= {field.name for field in dataclasses.fields(DataConfig)}
     assert stage.default_model is None or stage.default_model.partition("/")[0] in STAGES
     assert "outputs/x" in stage.next("outputs/x")
+
+
+@pytest.mark.parametrize(("installed", "printed"), [(False, "python -m trainyard chat m"), (True, "trainyard chat m")])
+def test_the_next_command_is_one_that_works_here(tmp_path: Path, installed: bool, printed: str) -> None:
+    """A wheel has its configs in a folder of the package; its command is on the path."""
+    for file in ("__init__.py", "config/__init__.py", "config/stages.py"):
+        copy = tmp_path / "trainyard" / file
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / "trainyard" / file, copy)
+    if installed:
+        (tmp_path / "trainyard" / "_shipped").mkdir()
+    code = "from trainyard.config.stages import STAGES; print(STAGES['sft'].next('m'))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
+    assert done.stdout == f"{printed}\n", done.stderr
 
 
 def test_every_format_that_can_be_read_belongs_to_a_stage() -> None:
