@@ -95,10 +95,8 @@ def _status(run: Run) -> dict[str, Any]:
 
 def _compare(arguments: argparse.Namespace, outputs: Path) -> int:
     runs = _compared(arguments, outputs)
-    from trainyard.runs import (
-        charts,
-        page,  # matplotlib takes its time
-    )
+    # here, for matplotlib (of charts) and Jinja (of page) take their time
+    from trainyard.runs import charts, page
 
     metric, maximize = choice.criterion(runs, arguments.metric, arguments.maximize)
     rows = tables.compared(runs, metric, maximize=maximize)

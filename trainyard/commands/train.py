@@ -69,14 +69,18 @@ def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> i
     register(stage)
     overrides = [word for word in arguments if re.match(r"[^-].*=|~", word)]
     options = [word for word in arguments if word not in overrides]
-    sys.argv[1:] = [*machine.overrides, *with_implied(overrides), *options]  # argparse wants them side by side
+    here = machine.overrides(overrides)
+    sys.argv[1:] = [*here, *with_implied(overrides), *options]  # argparse wants them side by side
     codes: list[int] = []
 
     @hydra.main(config_path=str(CONF_DIR), config_name=stage, version_base="1.3")
     def job(node: Any) -> None:
         if STOPPED not in codes:
-            given = [item for item in HydraConfig.get().overrides.task if item not in machine.overrides]
-            codes.append(run(to_config(node), given, stop))
+            given = [item for item in HydraConfig.get().overrides.task if item not in here]
+            try:
+                codes.append(run(to_config(node), given, stop))
+            except ConfigError as error:
+                codes.append(refuse(error.problems))
 
     try:
         job()

@@ -41,11 +41,11 @@ def main() -> int:
 
     Exit codes: 0 done; 1 the system refused (a disk, a permission); 2 the request is wrong, as argparse has it too.
     """
-    arguments = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # an exit like any other ends the helpers, too
-    follow_controller()
-    run: Callable[[argparse.Namespace], int] = arguments.run
     try:
+        arguments = _arguments()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))  # an exit like any other ends the helpers, too
+        follow_controller()
+        run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)
     except RequestError as error:
         for problem in error.problems:

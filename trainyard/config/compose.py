@@ -30,7 +30,7 @@ def compose(stage: str, overrides: Sequence[str]) -> Config:
     overrides = with_implied(overrides)
     machine = local.read()
     try:
-        config = to_config(compose_node(stage, [*machine.overrides, *overrides]))
+        config = to_config(compose_node(stage, [*machine.overrides(overrides), *overrides]))
     except (HydraException, OmegaConfBaseException) as error:
         problems, partial = _problems(stage, machine, overrides)
         raise ConfigError([*machine.problems, *(problems or [reason(error)])], partial) from error
@@ -64,7 +64,7 @@ def _problems(stage: str, machine: local.LocalSettings, overrides: Sequence[str]
             problems.append(_explain(stage, override, error))
     node = compose_node(stage, choices)
     parser = OverridesParser.create()
-    values = [(item, f"{machine.file}: ") for item in machine.overrides]
+    values = [(item, f"{machine.file}: ") for item in machine.overrides(overrides)]
     values += [(item, "") for item in overrides if not _is_choice(item)]
     for override, origin in values:
         try:

@@ -10,7 +10,8 @@ comparison with the settings of an earlier start looks at them; any other settin
 """
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from typing import Any
 import yaml
 
 from trainyard import SHIPPED
-from trainyard.config.overrides import spelled
+from trainyard.config.overrides import key_of, spelled
 from trainyard.config.schema import PathsConfig
+from trainyard.errors import ConfigError
 from trainyard.files import first_line
 
 LOCAL_SECTIONS = ("paths", "launch", "tracking")
+
+HOSTFILE = "launch.hostfile"
 
 VARIABLE = "TRAINYARD_LOCAL"
 """Environment variable that names another file than conf/local.yaml; empty: no file."""
@@ -38,10 +42,15 @@ class LocalSettings:
     problems: list[str] = field(default_factory=list)
     """One message for everything that does not belong there."""
 
-    @property
-    def overrides(self) -> list[str]:
-        """The settings as a command line would have them, `launch.grace_period_s=50`."""
-        return [f"{key}={spelled(value)}" for key, value in self.values.items()]
+    def overrides(self, given: Sequence[str]) -> list[str]:
+        """The settings as a command line would have them, `launch.grace_period_s=50`, to stand before `given`.
+
+        A command with launch.node_rank is one of those on each node, as launch/slurm.sbatch starts them, and reaches
+        no other node. So it goes without the hostfile of this machine.
+        """
+        keys = {key_of(item) for item in given if not item.endswith("=null")}
+        left_out = {HOSTFILE} if "launch.node_rank" in keys else set()
+        return [f"{key}={spelled(value)}" for key, value in self.values.items() if key not in left_out]
 
 
 def read() -> LocalSettings:
@@ -73,9 +82,22 @@ def read() -> LocalSettings:
     return found
 
 
+def origin(key: str, given: Sequence[str]) -> str:
+    """` (conf/local.yaml)` behind a setting in a message if this machine's file decides it; empty for the command."""
+    machine = read()
+    return f" ({machine.file})" if key in machine.values and key not in map(key_of, given) else ""
+
+
 def default_outputs() -> str:
-    """The value of paths.outputs for a command that gives none: this machine's, or else that of the schema."""
-    return str(read().values.get("paths.outputs") or PathsConfig().outputs)
+    """The value of paths.outputs for a command that gives none: this machine's, or else that of the schema.
+
+    Raises:
+        ConfigError: with everything that is wrong in the file of this machine.
+    """
+    machine = read()
+    if machine.problems:
+        raise ConfigError(machine.problems)
+    return str(machine.values.get("paths.outputs") or PathsConfig().outputs)
 
 
 def _flat(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -85,3 +107,10 @@ def _flat(values: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+if __name__ == "__main__":  # launch/dashboard.sh asks for the folder
+    try:
+        print(Path(default_outputs()).expanduser())
+    except ConfigError as error:
+        sys.exit("\n".join(f"error: {problem}" for problem in error.problems))

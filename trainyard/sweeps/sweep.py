@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from trainyard.checks.filled_in import FilledIn, lines
 from trainyard.checks.resume import is_finished
+from trainyard.config import local
 from trainyard.config.compose import compose
 from trainyard.config.stages import STAGES
 from trainyard.control.controller import check
@@ -22,7 +24,7 @@ from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir
 from trainyard.sweeps import pool
 from trainyard.sweeps.grid import Grid, Point, SweepRequest
-from trainyard.sweeps.pool import Pool
+from trainyard.sweeps.pool import Pool, Slot
 from trainyard.sweeps.results import ENDED, PointState, Results
 
 POLL_S = 0.2
@@ -71,10 +73,11 @@ class Sweep:
         self.settings = config.sweep
         outputs = Path(config.paths.outputs).expanduser().absolute()
         self.folder = RunDir(outputs / self.stage / "sweeps" / self.request.name)
-        slots = pool.slots(self.devices, self._total, config.launch.devices_per_job)
-        self.pool = Pool(self.stage, self.request.name, slots, self.folder.path / "logs")
+        self.pool = Pool(self.stage, self.request.name, self._slots(), self.folder.path / "logs")
         self.results = Results(self.folder.path, self.settings)
         self.source = self._source()
+        self._filled_in: list[FilledIn] | None = None
+        """The values that nobody gave and that all points have; None before the first point is checked."""
         self._unfinished: set[str] = set()
         """Names of points that are not finished under the settings of this command, which may ask for more steps."""
 
@@ -83,10 +86,16 @@ class Sweep:
         """Devices that the points share."""
         return self.request.config.launch.num_devices or self.devices.count
 
+    def _slots(self) -> list[Slot]:
+        return pool.slots(self.devices, self._total, self.request.config.launch.devices_per_job)
+
     def _own_problems(self) -> Iterator[str]:
         settings, total, each = self.request.config.sweep, self._total, self.request.config.launch.devices_per_job
         if each is not None and not 1 <= each <= total:
             yield f"launch.devices_per_job={each}: must be from 1 to {total}, the devices there are"
+        elif (hosts := self.request.config.launch.hostfile) and len(self._slots()) > 1:
+            origin = local.origin(local.HOSTFILE, self.request.same)
+            yield f"launch.hostfile={hosts}{origin}: points side by side share one machine; add launch.hostfile=null"
         if self.devices.on_gpu and total > self.devices.count:
             yield f"launch.num_devices={total}: this machine has {self.devices.count} GPUs; lower it"
         if settings.trials < 1:
@@ -166,6 +175,8 @@ class Sweep:
         self.source.begin(lambda point: point in mine and self._is_wanted(point))
         todo, at_once, place = self.source.left(), len(self.pool.slots), self.folder.path
         say(f"sweep {self.request.name}: {todo} points to do, {at_once} at a time, in {place}")
+        for line in lines(self._filled_in or []) if todo else []:
+            say(line)
 
     def _problems(self, examples: Sequence[Point]) -> list[str]:
         """The mistakes of all points, before the first is started. A mistake that every point has is named once."""
@@ -174,7 +185,11 @@ class Sweep:
             try:
                 overrides = pool.overrides(self.request.name, point, self.pool.slots[0].devices)
                 config = compose(self.stage, overrides)
-                problems = check(config, overrides, self.devices).problems
+                checked = check(config, overrides, self.devices)
+                problems = checked.problems
+                self._filled_in = [
+                    each for each in checked.filled_in if self._filled_in is None or each in self._filled_in
+                ]
                 if not problems and not is_finished(config, RunDir(self.folder.path / point.name)):
                     self._unfinished.add(point.name)
             except ConfigError as error:

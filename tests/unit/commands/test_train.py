@@ -8,7 +8,7 @@ import pytest
 from trainyard.commands import train
 from trainyard.config import local
 from trainyard.config.schema import Config
-from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG
+from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, ConfigError
 from trainyard.machine.signals import StopSignals
 
 Call = Callable[..., int]
@@ -84,3 +84,18 @@ def test_settings_of_this_machine_are_no_part_of_the_command(
         assert {config.launch.max_restarts for config, _ in runs.seen} == {7}
     runs = Runs(FAILED, STOPPED)
     assert call(runs, *sweeper) == STOPPED
+
+
+def test_a_job_of_hydras_that_cannot_be_read_is_refused_and_the_next_one_starts(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Unreadable(Runs):
+        def __call__(self, config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
+            if super().__call__(config, overrides, stop) == WRONG:
+                raise ConfigError(["config.yaml: not valid YAML", "and more"])
+            return FINISHED
+
+    runs = Unreadable(WRONG, FINISHED)
+    assert call(runs, "-m", "hydra/launcher=basic", "trainer.max_steps=3,4") == WRONG
+    assert len(runs.seen) == 2
+    assert capsys.readouterr().err.splitlines() == ["error: config.yaml: not valid YAML", "error: and more"]

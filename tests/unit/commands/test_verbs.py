@@ -1,9 +1,7 @@
-"""The command itself: its verbs, its exit codes, and what it leaves to Hydra."""
+"""The verbs: their helps, their words, and what their errors become."""
 
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,8 @@ import pytest
 from conftest import ROOT
 
 from trainyard import __main__ as entry
-from trainyard.commands import checkpoints, train, verbs
+from trainyard.commands import checkpoints, verbs
+from trainyard.config import local
 from trainyard.config.stages import STAGES
 from trainyard.errors import DataError
 
@@ -90,6 +89,17 @@ def test_exit_codes(
     assert capsys.readouterr().err == said
 
 
+def test_a_wrong_file_of_this_machine_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Printed
+) -> None:
+    """`runs` takes its folder from the file while it reads the command line."""
+    file = tmp_path / "local.yaml"
+    file.write_text("paths: [1")
+    monkeypatch.setenv(local.VARIABLE, str(file))
+    assert call(monkeypatch, "runs", "list") == 2
+    assert capsys.readouterr().err.startswith(f"error: {file}:1: cannot be read: ")
+
+
 def test_a_bug_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(arguments: Any) -> int:
         raise ValueError("a bug")
@@ -97,41 +107,3 @@ def test_a_bug_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(checkpoints, "run", run)
     with pytest.raises(ValueError, match="a bug"):
         call(monkeypatch, "checkpoints", "list", "somewhere")
-
-
-@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"], ["-m", "trainer.learning_rate=1,2"], []])
-def test_what_follows_a_stage_is_left_to_hydra(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(train, "main", lambda *given: seen.extend(given) or 75)
-    assert call(monkeypatch, "sft", *words) == 75
-    assert seen[:2] == ["sft", words]
-    assert seen[2].count == 0  # stop signals are noted by now
-
-
-def test_the_answer_comes_at_once_and_without_torch(tmp_path: Path) -> None:
-    code = (
-        "import sys, trainyard.__main__ as entry; sys.argv = ['trainyard', *sys.argv[1:]]\n"
-        "try: code = entry.main()\n"
-        "except SystemExit as stopped: code = stopped.code\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'hydra', 'pyarrow'} & set(sys.modules)\n"
-        "sys.exit(code if not heavy else str(heavy))"
-    )
-    for words, wanted in (["--help"], 0), (["prepair"], 2):
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT)},
-        )
-        assert done.returncode == wanted, done.stderr
-        assert time.monotonic() - started < 5  # 0.1 s on an idle machine
-
-
-def test_the_module_answers_by_its_own_name(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "trainyard", "--help"], capture_output=True, text=True, cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert "usage: python -m trainyard" in done.stdout

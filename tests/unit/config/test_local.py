@@ -37,9 +37,9 @@ def test_without_a_file_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "conf" / "local.yaml").write_text("")
     assert local.read() == local.LocalSettings("conf/local.yaml")
     (tmp_path / "conf" / "local.yaml").write_text("paths: {outputs: /scratch}")
-    assert local.read().overrides == ["paths.outputs=/scratch"]
+    assert local.read().overrides([]) == ["paths.outputs=/scratch"]
     monkeypatch.setenv(local.VARIABLE, "")
-    assert local.read().overrides == []
+    assert local.read().overrides([]) == []
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "sft"])
@@ -59,6 +59,25 @@ def test_it_stands_between_the_defaults_and_the_command_line(write: Path, stage:
     assert (config.tracking.mode, config.tracking.tags) == ("offline", ["big", "two words"])
     for section in ("model", "data", "trainer", "run", "tokenizer", "deepspeed", "peft"):
         assert getattr(config, section) == getattr(before, section)
+
+
+def test_a_command_for_one_of_several_nodes_goes_without_its_hostfile(write: Path) -> None:
+    """launch/slurm.sbatch adds launch.node_rank and the address of node 0 to the command."""
+    write.write_text("launch: {hostfile: /etc/hostfile, max_restarts: 7}")
+    launch = compose("pretrain", ["launch.num_nodes=2", "launch.node_rank=0", "launch.master_addr=a"]).launch
+    assert (launch.hostfile, launch.node_rank, launch.max_restarts) == (None, 0, 7)
+    assert compose("pretrain", ["launch.node_rank=0", "launch.hostfile=b"]).launch.hostfile == "b"
+    assert compose("pretrain", ["launch.node_rank=null"]).launch.hostfile == "/etc/hostfile"
+
+
+def test_the_outputs_of_this_machine(write: Path) -> None:
+    write.write_text("paths: {outputs: /scratch}")
+    assert local.default_outputs() == "/scratch"
+    write.write_text("paths: {}")
+    with pytest.raises(ConfigError, match="paths must hold settings"):
+        local.default_outputs()
+    write.write_text("")
+    assert local.default_outputs() == "outputs"
 
 
 def test_names_of_runs_do_not_depend_on_it(write: Path) -> None:

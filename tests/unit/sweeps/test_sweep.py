@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from trainyard.checks.filled_in import FilledIn
+from trainyard.config import local
 from trainyard.config.schema import Config
 from trainyard.control.controller import Checked
 from trainyard.errors import ConfigError
@@ -95,6 +97,42 @@ def test_all_mistakes_of_the_sweep_s_own_settings_are_reported_at_once(tmp_path:
     with pytest.raises(ConfigError) as caught:
         swept(tmp_path, "run.seed=1,2", *wrong)
     assert [problem.partition(":")[0] for problem in caught.value.problems] == wrong
+
+
+def test_points_side_by_side_do_not_share_the_nodes_of_a_hostfile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "local.yaml"
+    file.write_text("launch: {hostfile: /etc/hostfile}")
+    monkeypatch.setenv(local.VARIABLE, str(file))
+    several = ["run.seed=1,2", "launch.devices_per_job=1"]
+    for given, where in ([], f"/etc/hostfile ({file})"), (["launch.hostfile=hosts"], "hosts"):
+        with pytest.raises(ConfigError) as caught:
+            swept(tmp_path, *several, *given)
+        assert caught.value.problems == [
+            f"launch.hostfile={where}: points side by side share one machine; add launch.hostfile=null"
+        ]
+    assert len(swept(tmp_path, *several, "launch.hostfile=null").pool.slots) == 2
+    assert len(swept(tmp_path, "run.seed=1,2").pool.slots) == 1
+
+
+def test_what_is_filled_in_for_all_points_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [FilledIn("model", "llama_tiny", "why"), FilledIn("trainer.bf16", True, "why")]
+
+    def check(config: Config, *_: object) -> Checked:
+        own = FilledIn("trainer.gradient_accumulation_steps", config.run.seed, "why")
+        return Checked(RunDir(Path("anywhere")), [], [values[0], own, values[1]])
+
+    monkeypatch.setattr(sweep, "check", check)
+    monkeypatch.setattr(sweep, "is_finished", lambda *_: False)
+    started = swept(tmp_path, "run.seed=1,2")
+    started._begin(started.source.points)
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "filled in: model=llama_tiny   (why)",
+        "filled in: trainer.bf16=true  (why)",
+    ]
 
 
 WORK = """
