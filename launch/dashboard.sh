@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # Serves the SwanLab dashboard of all runs below a folder of outputs:
-#   bash launch/dashboard.sh [OUTPUTS=outputs] [options of swanlab watch, as --port 5092]
+#   bash launch/dashboard.sh [OUTPUTS] [options of swanlab watch, as --port 5092]
+# OUTPUTS is by default the paths.outputs of conf/local.yaml, or else outputs.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-outputs=outputs
-if [ $# -gt 0 ] && [[ $1 != -* ]]; then outputs=$1; shift; fi
+if [ $# -gt 0 ] && [[ $1 != -* ]]; then
+    outputs=$1
+    shift
+else
+    outputs=$(python -m trainyard.config.local) || exit 2
+fi
 if [ ! -d "$outputs/swanlog" ]; then
     echo "dashboard: there is no $outputs/swanlog. Start a run first (bash launch/pretrain.sh), or name its paths.outputs" >&2
     exit 2
