@@ -1,7 +1,8 @@
 """Every patch of a library, a function each: the library and its version, the reason, and when the patch can go.
 
 For each there is a test in tests/unit/test_compat.py that fails when the installed version does not need it any more.
-A library is imported by the function that patches it. No other file changes a library, or sets what is private to it.
+A library is imported by the function that patches it. No other file replaces what belongs to a library; a few set a
+private attribute of an object that is their own, and say why at that place.
 """
 
 from typing import Any

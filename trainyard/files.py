@@ -1,4 +1,4 @@
-"""Files that several processes share: replaced in one step, read as JSON, digested, locked."""
+"""Files and directories that several processes share: made in one step, read as JSON, digested, locked."""
 
 import contextlib
 import dataclasses
@@ -6,9 +6,10 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1))
 
 
+def json_lines(rows: Iterable[Mapping[str, Any]], *, ensure_ascii: bool = True) -> str:
+    """Rows as lines of JSON, each with its line break; `ensure_ascii` as in json.dumps."""
+    return "".join(json.dumps(row, ensure_ascii=ensure_ascii) + "\n" for row in rows)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replaces a file by text in UTF-8 in one step, see write_bytes."""
     write_bytes(path, text.encode())
@@ -72,6 +78,31 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def staged(target: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A directory to write into, which becomes `target` in one step at the end of the block.
+
+    Other processes see the whole directory or nothing. After an error nothing is left beside `target`.
+
+    Args:
+        shared: other processes may make the same at the same time; the first one's directory stays.
+
+    Raises:
+        OSError: the directory cannot be made, or `target` is there already and not empty.
+    """
+    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        try:
+            staging.rename(target)  # onto an empty directory too
+        except OSError:
+            if not (shared and target.is_dir()):
+                raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def digest(file: Path) -> str:

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -7,15 +8,18 @@ import time
 
 import pytest
 import xxhash
+from conftest import ROOT
 
 from trainyard.files import (
     BLOCK_BYTES,
     PATIENCE_S,
     digest,
     first_line,
+    json_lines,
     lock_owner,
     locked,
     read_json,
+    staged,
     this_process,
     try_lock,
     write_bytes,
@@ -78,6 +82,61 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path):
     with pytest.raises(OSError):
         write_text(tmp_path / "directory", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["directory"]
+
+
+def test_rows_become_lines_of_json():
+    rows = [{"step": 1, "text": "ü\u2028"}, {"step": 2}]
+    assert json_lines(rows) == '{"step": 1, "text": "\\u00fc\\u2028"}\n{"step": 2}\n'
+    assert json_lines(iter(rows), ensure_ascii=False) == '{"step": 1, "text": "ü\u2028"}\n{"step": 2}\n'
+    assert json_lines([]) == ""
+
+
+def test_few_files_are_written_in_place():
+    """What others may read meanwhile is replaced in one step. Here nobody reads before a rename or a start, or it is a page."""
+    found = {
+        str(file.relative_to(ROOT / "trainyard"))
+        for file in (ROOT / "trainyard").rglob("*.py")
+        if re.search(r"\.write_text\(", file.read_text("utf-8"))
+    }
+    assert found == {
+        "checkpoint/convert.py", "checkpoint/pretrained.py", "commands/runs.py", "control/launchers/local.py",
+        "data/preparation/part_writer.py", "data/sequences/plans.py",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_directory_is_built_aside_and_takes_its_place_whole(tmp_path, shared):
+    target = tmp_path / "deep" / "made"
+    with staged(target, shared=shared) as staging:
+        (staging / "file").write_text("one")
+        assert not target.exists() and staging.parent == target.parent
+    assert [path.name for path in target.parent.iterdir()] == ["made"]
+    assert (target / "file").read_text() == "one"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_error_leaves_nothing_beside_the_target(tmp_path, shared):
+    with pytest.raises(KeyError), staged(tmp_path / "made", shared=shared) as staging:
+        (staging / "file").write_text("one")
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_two_who_make_the_same_directory_wins(tmp_path):
+    target = tmp_path / "made"
+    with staged(target, shared=True) as slower:
+        (slower / "file").write_text("slower")
+        with staged(target, shared=True) as faster:
+            (faster / "file").write_text("faster")
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert (target / "file").read_text() == "faster"
+    with pytest.raises(OSError), staged(target) as third:
+        (third / "file").write_text("third")
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert (target / "file").read_text() == "faster"
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), staged(tmp_path / "file", shared=True):
+        pass  # a file in the place of the directory is no result of another process
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES, BLOCK_BYTES + 1])

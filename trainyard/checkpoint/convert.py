@@ -8,7 +8,6 @@ the disk twice.
 """
 
 import argparse
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from trainyard.checkpoint import layout
 from trainyard.checkpoint.directory import step_of
-from trainyard.files import read_json
+from trainyard.files import read_json, staged
 from trainyard.machine.processes import follow_controller
 
 LATEST = "latest_universal"
@@ -75,19 +74,18 @@ def convert(source: Path, target: Path, *, fp16: bool) -> None:
     Raises:
         ValueError: the states are not Adam's, or the checkpoint does not name its parameters.
     """
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    folder = staging / f"global_step{step_of(source)}"
-    folder.mkdir(parents=True)
-    latest = source / "latest"
-    states = _of_zero(source / latest.read_text().strip()) if latest.is_file() else _of_ddp(source)
-    names = [_write(parameter, states.updates, folder / "zero") for parameter in states.parameters]
-    _write_common(states, len(names), folder, fp16=fp16)
-    for file in (file for file in source.iterdir() if file.is_file()):
-        if file.name not in ("latest", "optimizer.pt", SCHEDULE):
-            (staging / file.name).symlink_to(file.absolute())
-    _write_schedule(source, staging, folder, states.model)
-    (staging / LATEST).write_text(folder.name)
-    staging.rename(target)
+    with staged(target) as staging:
+        folder = staging / f"global_step{step_of(source)}"
+        folder.mkdir()
+        latest = source / "latest"
+        states = _of_zero(source / latest.read_text().strip()) if latest.is_file() else _of_ddp(source)
+        names = [_write(parameter, states.updates, folder / "zero") for parameter in states.parameters]
+        _write_common(states, len(names), folder, fp16=fp16)
+        for file in (file for file in source.iterdir() if file.is_file()):
+            if file.name not in ("latest", "optimizer.pt", SCHEDULE):
+                (staging / file.name).symlink_to(file.absolute())
+        _write_schedule(source, staging, folder, states.model)
+        (staging / LATEST).write_text(folder.name)
 
 
 def _of_zero(folder: Path) -> States:

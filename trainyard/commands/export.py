@@ -3,15 +3,12 @@ for from_pretrained and whatever serves models. Its logits are those of the adap
 """
 
 import argparse
-import contextlib
-import os
-import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from trainyard.errors import DataError
+from trainyard.files import staged
 
 TOLERANCE = 1e-3
 """Largest change of a logit in float32, as a share of the largest logit. Merging only changes the order of sums."""
@@ -48,9 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     merged, difference = merge(model)
     generate.stop_at(merged, generate.end_ids(tokenizer, variables))
-    with _staged(target) as staging:
-        merged.to(getattr(torch, arguments.dtype)).save_pretrained(staging)
-        tokenizer.save_pretrained(staging)
+    try:
+        with staged(target) as staging:
+            merged.to(getattr(torch, arguments.dtype)).save_pretrained(staging)
+            tokenizer.save_pretrained(staging)
+    except OSError as error:
+        raise DataError(f"{target}: it cannot be written: {error}") from error
     print(f"{target}: {arguments.dtype}; before rounding, logits differ by {difference:.1e} of their largest at most")
     if variables:
         print(f"not part of it are the run's data.template_variables={variables}; give them anew", file=sys.stderr)
@@ -87,17 +87,3 @@ def _check_target(target: Path) -> None:
         raise DataError(f"{target}: it is not empty, and nothing is overwritten; give a new directory")
     if target.exists() and not target.is_dir():
         raise DataError(f"{target}: it is a file; give a new directory")
-
-
-@contextlib.contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A directory to write into. It becomes the target if no error occurs, and is removed otherwise."""
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        staging.rename(target)  # onto an empty directory too
-    except OSError as error:
-        raise DataError(f"{target}: it cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainyard.files import write_text
+from trainyard.files import json_lines, write_text
 
 
 class MetricsFile:
@@ -18,10 +18,10 @@ class MetricsFile:
         """Keeps the lines of an earlier file up to `resume_step`; None keeps none."""
         self.path = path
         rows = [] if resume_step is None else [row for row in read_metrics(path) if row["step"] <= resume_step]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(path, json_lines(rows))
         self.history = rows
         self._last: dict[str, Any] = rows[-1] if rows else {}
-        self._offset = path.stat().st_size - len(json.dumps(self._last) + "\n") if rows else 0
+        self._offset = path.stat().st_size - len(json_lines([self._last])) if rows else 0
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Adds values to a step's line. The newest line is written again when it is this step's."""
@@ -33,7 +33,7 @@ class MetricsFile:
                 self._last = {"step": step, **values}
             stream.seek(self._offset)
             stream.truncate()
-            stream.write((json.dumps(self._last) + "\n").encode())
+            stream.write(json_lines([self._last]).encode())
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from trainyard.data.batches.collator import collator_for
 from trainyard.data.batches.dataset import Datasets
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.data.sequences import show
+from trainyard.files import write_text
 from trainyard.inference import generate
 from trainyard.model.size import count_parameters, flops_per_token
 from trainyard.rundir.metrics import MetricsFile
@@ -127,7 +128,7 @@ def _add_telling(callbacks: Callbacks, this: Rank, config: Config, tokenizer: An
     if config.deepspeed.config:
         callbacks.deepspeed_record = DeepSpeedRecord(this.run_dir.deepspeed)
     if datasets.train.store.masked:  # before the tracker is made: it shows the example
-        this.run_dir.example.write_text(show.example(datasets.train, tokenizer, config), encoding="utf-8")
+        write_text(this.run_dir.example, show.example(datasets.train, tokenizer, config))
     callbacks.tracker = tracker = _tracker(this, config, metrics.history)
     if tracker and generations:
         tracker.samples, generations.show = generations.kept, tracker.show

@@ -78,6 +78,7 @@ def test_what_cannot_be_converted_has_a_reason(tmp_path: Path) -> None:
     (source / PARAMETERS).unlink()
     with pytest.raises(ValueError, match=r"has no parameters\.json"):
         convert(source, tmp_path / "b", fp16=False)
+    assert list(tmp_path.glob(".*")) == []
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 

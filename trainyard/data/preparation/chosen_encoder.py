@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from trainyard.config.schema import DataConfig
 from trainyard.data.tokenization.encoded import Tokens
+from trainyard.files import write_text
 
 GIGATOKEN = "gigatoken"
 
@@ -53,7 +54,7 @@ class ChosenEncoder:
 
     def disprove(self, reason: str) -> None:
         """Notes that gigatoken is wrong on this corpus."""
-        self.disproved.write_text(reason, encoding="utf-8")
+        write_text(self.disproved, reason)
         self._encoder = None
 
     def renew(self) -> None:
@@ -76,6 +77,6 @@ class ChosenEncoder:
         fast = not self.disproved.exists()
         encoder = self._make(self._tokenizer, sample, self._data, fast=fast)
         if fast and encoder.name != GIGATOKEN:
-            self.disproved.write_text(encoder.reason, encoding="utf-8")
+            write_text(self.disproved, encoder.reason)
         self.reason = encoder.reason if fast else self.disproved.read_text(encoding="utf-8")
         return encoder

@@ -1,6 +1,5 @@
 """One part of a preparation: documents in batches, encoded, and written as an Arrow file with arrays beside it."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from trainyard.data.sources.reader import Reader, Rejected
 from trainyard.data.store import ArrowWriter, array_types, flat_cut_points
 from trainyard.data.tokenization.encoded import Tokens
 from trainyard.errors import DataError
+from trainyard.files import json_lines
 
 BATCH_CHARACTERS = 4_000_000
 """Documents of about so many characters are encoded together."""
@@ -119,7 +119,7 @@ class PartWriter:
             arrays = [np.asarray(values, dtype) for values in self._arrays[name]]
             np.save(f"{prefix}.{name}.npy", np.concatenate([*arrays, np.empty(0, dtype)]))
         rows = self.rejections.rows
-        lines = "".join(json.dumps(row._asdict(), ensure_ascii=False) + "\n" for row in rows)
+        lines = json_lines((row._asdict() for row in rows), ensure_ascii=False)
         Path(f"{prefix}.rejected.jsonl").write_text(lines, encoding="utf-8", errors="backslashreplace")
         return Counts(self._documents, len(rows), self._bytes, self._learned if self._arrow.masked else None)
 

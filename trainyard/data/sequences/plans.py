@@ -4,8 +4,6 @@ A plan's directory is `<store>/plans/<digest>`, where the digest covers the sett
 """
 
 import json
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from trainyard.data.sequences.mixture import is_mixed, mix, split_documents
 from trainyard.data.sequences.packing import PACKINGS, Plan
 from trainyard.data.sequences.truncation import Fitted, fit
 from trainyard.data.store import TokenStore
+from trainyard.files import staged
 
 PLAN_FORMAT = 1
 """Raise it when the same settings would give another plan."""
@@ -67,16 +66,9 @@ def directory_of(store: Path, data: DataConfig, seed: int) -> Path:
 
 def save(plans: Plans, target: Path) -> None:
     """Writes both plans; another process sees all of them or nothing."""
-    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    staging.mkdir(parents=True, exist_ok=True)
-    described = {name: getattr(plans, name).save(staging, name) for name in ("train", "held_out")}
-    (staging / "plans.json").write_text(json.dumps(described), encoding="utf-8")
-    try:
-        staging.rename(target)
-    except OSError:  # another start was faster; both plans are the same
-        shutil.rmtree(staging)
-        if not target.is_dir():
-            raise
+    with staged(target, shared=True) as staging:
+        described = {name: getattr(plans, name).save(staging, name) for name in ("train", "held_out")}
+        (staging / "plans.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 def load(target: Path) -> Plans:

@@ -1,6 +1,5 @@
 """Finding, training and loading the tokenizer."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from trainyard.compat import save_legacy
 from trainyard.errors import DataError
-from trainyard.files import first_line
+from trainyard.files import first_line, staged
 
 NOT_TOKENIZER = re.compile(
     r"(.*\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf|md|index\.json)|(generation_)?config\.json|\..*)"
@@ -116,13 +115,8 @@ def train(texts: Iterator[str], vocab_size: int, directory: Path) -> None:
 
 def publish(tokenizer: Any, directory: Path) -> None:
     """Saves a tokenizer in one step: other processes see the whole directory or nothing."""
-    staging = directory.with_name(f".{directory.name}.{os.getpid()}")
-    tokenizer.save_pretrained(staging)
-    try:
-        staging.rename(directory)
-    except OSError:  # another process was faster; both made the same
-        if not directory.is_dir():
-            raise
+    with staged(directory, shared=True) as staging:
+        tokenizer.save_pretrained(staging)
 
 
 def _head(texts: Iterator[str], limit: int) -> Iterator[str]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from trainyard.files import write_text
+
 
 class DeepSpeedRecord(TrainerCallback):
     """Writes deepspeed.json as the engine got it, with every "auto" filled in."""
@@ -14,4 +16,4 @@ class DeepSpeedRecord(TrainerCallback):
         self.path = path
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.path.write_text(json.dumps(args.hf_deepspeed_config.config, indent=2, default=str), encoding="utf-8")
+        write_text(self.path, json.dumps(args.hf_deepspeed_config.config, indent=2, default=str))

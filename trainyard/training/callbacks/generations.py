@@ -1,6 +1,5 @@
 """Answers of the model to the same held-out prompts, before the first step and after the last."""
 
-import json
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainyard.data.batches.dataset import TokenDataset
+from trainyard.files import json_lines, write_text
 from trainyard.inference.generate import Sampling, generate
 from trainyard.rundir.metrics import read_metrics
 
@@ -78,7 +78,7 @@ class GenerationsCallback(TrainerCallback):
         rows = read_metrics(path) if path else []
         self.kept = [row for row in rows if resume_step is not None and row["step"] <= resume_step]
         if path:
-            path.write_text(_lines(self.kept), encoding="utf-8")
+            write_text(path, json_lines(self.kept, ensure_ascii=False))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -107,9 +107,5 @@ class GenerationsCallback(TrainerCallback):
         ]
         if self.path:
             with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(_lines(rows))
+                stream.write(json_lines(rows, ensure_ascii=False))
             self.show(rows)
-
-
-def _lines(rows: Rows) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -73,11 +73,8 @@ class SpeedCallback(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, Any] = kwargs["logs"]
-        for name in (
-            "eval_runtime",
-            "eval_samples_per_second",
-            "eval_steps_per_second",
-        ):  # of rank 0's share
+        # How fast an evaluation was says nothing about the model; a line keeps what was found.
+        for name in ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second"):
             logs.pop(name, None)
         logs["tokens_seen"] = state.global_step * self.tokens_per_step
         if "loss" not in logs:

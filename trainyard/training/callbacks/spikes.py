@@ -1,6 +1,5 @@
 """Spikes of the loss: a running window finds them, and they are logged, or undone together with their data."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trainyard.checkpoint.directory import newest_whole, step_of
 from trainyard.checkpoint.rank_state import SpikesState
 from trainyard.errors import FinalError, RollbackError, StoppedError
+from trainyard.files import json_lines, write_text
 from trainyard.rundir.metrics import read_metrics
 from trainyard.rundir.rank import Rank
 from trainyard.training import skipped
@@ -119,7 +119,7 @@ class SpikeCallback(TrainerCallback):
         """Writes the row once, also when a crash makes the run meet the spike twice."""
         path = self.rank.run_dir.spikes
         rows = [each for each in read_metrics(path) if each["step"] < row["step"]]
-        path.write_text("".join(json.dumps(each) + "\n" for each in [*rows, row]), encoding="utf-8")
+        write_text(path, json_lines([*rows, row]))
 
     def _undo(self, spike: str, row: dict[str, Any]) -> None:
         """
