@@ -113,16 +113,6 @@ def test_a_lock_is_removed_once_nobody_can_hold_it(
     assert len(list(build_locks.remove_dead(tmp_path))) == shared
 
 
-def test_another_users_lock_is_named_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "adam").mkdir()
-    (tmp_path / "adam" / "lock").touch()
-    other = os.geteuid() + 1
-    monkeypatch.setattr(build_locks.os, "geteuid", lambda: other)
-    (message,) = build_locks.remove_dead(tmp_path)
-    assert "another user's may: delete it if none builds adam" in message
-    assert (tmp_path / "adam" / "lock").exists()
-
-
 @pytest.mark.slow
 @pytest.mark.faults(case="17", fault="a compile lock of a killed build, which a rank would wait for")
 def test_a_run_builds_what_a_killed_one_could_not(

@@ -206,6 +206,24 @@ def test_the_controller_s_packages_import_nothing_heavy_in_any_function() -> Non
     assert not wrong, "\n".join(map(str, wrong))
 
 
+def test_a_rank_loads_nothing_of_the_controller() -> None:
+    """The ranks' programs, what they import in their functions, and all of `training`, in a process of their own."""
+    programs = [stage.rank_module for stage in STAGES.values()]
+    starts = {f"{name.replace('.', '/')}.py" for name in programs}
+    named = {each.module for each in imports() if each.file in starts and each.module.startswith("trainyard.")}
+    inside = {name if (ROOT / f"{name.replace('.', '/')}.py").is_file() else name.rpartition(".")[0] for name in named}
+    files = (ROOT / "trainyard" / "training").rglob("[a-z]*.py")
+    training = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
+    wanted = {*programs, *inside, *training}
+    assert len(programs) > 1 and len(inside) > 8 and len(training) > 20
+    code = f"import importlib, sys; [*map(importlib.import_module, {sorted(wanted)})]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert {"torch", *wanted} <= loaded, done.stderr
+    others = {*CONTROLLER, "commands"}
+    assert {name for name in loaded if name.startswith("trainyard.") and name.split(".")[1] in others} == set()
+
+
 @pytest.mark.parametrize("package", [*WITHOUT_TORCH, "commands"])
 def test_the_controller_s_packages_import_nothing_heavy(package: str) -> None:
     place = ROOT / "trainyard" / package

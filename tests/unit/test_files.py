@@ -92,7 +92,7 @@ def test_rows_become_lines_of_json():
 
 
 def test_few_files_are_written_in_place():
-    """What others may read meanwhile is replaced in one step. Here nobody reads before a rename or a start, or it is a page."""
+    """What others may read meanwhile is replaced in one step; these files nobody reads so early."""
     found = {
         str(file.relative_to(ROOT / "trainyard"))
         for file in (ROOT / "trainyard").rglob("*.py")

@@ -1,25 +1,16 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from trainyard.control.launchers import ssh
 from trainyard.control.launchers.launch import Launch
-from trainyard.control.launchers.local import LocalLaunch
-from trainyard.control.launchers.node_request import NodeRequest
 from trainyard.control.launchers.ssh import GONE, SshLaunch
 
 
 def connection(code: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-
-
-def test_a_request_goes_to_a_node_in_one_line() -> None:
-    request = NodeRequest({"KEY": "a\n'b' 中"}, "/here", "/outputs/run", None, "node-a", 29500, 1)
-    assert request.line().count(b"\n") == 1
-    assert NodeRequest.parse(request.line()) == request
 
 
 def test_a_launch_has_the_code_of_the_first_node_that_failed() -> None:
@@ -51,11 +42,3 @@ def test_other_nodes_get_the_environment_without_what_belongs_to_this_one(monkey
     environment = ssh.shared_environment()
     assert shared.items() <= environment.items()
     assert not own.keys() & environment.keys()
-
-
-def test_a_local_launch_is_a_launch_too(tmp_path: Path) -> None:
-    launch: Launch = LocalLaunch(subprocess.Popen(["sleep", "60"], start_new_session=True))
-    assert (launch.code, launch.failed, list(launch.lost)) == (None, False, [])
-    launch.end()
-    launch.end()
-    assert launch.code == -9
