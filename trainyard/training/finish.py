@@ -16,23 +16,23 @@ from trainyard.training.build import Training
 
 def announce(this: Rank, config: Config, training: Training, datasets: Datasets) -> None:
     """Says what is trained, on how much data, in how many steps."""
-    args, batch = training.trainer.args, training.trainer.batch_layout
+    args, batch_layout = training.trainer.args, training.trainer.batch_layout
     total, trainable = count_parameters(training.trainer.model)
     block = config.data.block_size
     plan = datasets.train.plan
     per_step = training.callbacks.speed.tokens_per_step
-    ranks = f"{batch.world_size} rank{'s' * (batch.world_size != 1)}"
+    ranks = f"{batch_layout.world_size} rank{'s' * (batch_layout.world_size != 1)}"
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     lines = [
         f"model      {total:,} parameters, {trainable:,} trainable ({trainable / total:.2%}), {precision}",
-        f"batch      {batch.global_batch} sequences = {per_step:,} tokens a step "
-        f"({ranks} x {batch.micro_batch} sequences x {batch.accumulation} accumulated)",
+        f"batch      {batch_layout.global_batch} sequences = {per_step:,} tokens a step "
+        f"({ranks} x {batch_layout.micro_batch} sequences x {batch_layout.accumulation} accumulated)",
         f"data       {len(datasets.train):,} sequences of {block} tokens, {plan.fill:.2%} filled by "
         f"{config.data.packing}{', documents isolated' * config.data.isolate_documents}; "
         f"{len(datasets.evaluation or ()):,} held out; "
-        f"{len(datasets.train) / batch.global_batch:,.1f} steps per epoch",
+        f"{len(datasets.train) / batch_layout.global_batch:,.1f} steps per epoch",
         f"budget     {args.max_steps:,} steps = {args.max_steps * per_step:,} tokens "
-        f"= {args.max_steps * batch.global_batch / len(datasets.train):.2f} epochs",
+        f"= {args.max_steps * batch_layout.global_batch / len(datasets.train):.2f} epochs",
     ]
     this.say("\n".join(lines))
 

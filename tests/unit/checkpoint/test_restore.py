@@ -31,8 +31,8 @@ def checkpoint_of(place: Path, ranks: int) -> Path:
 
 
 def restored(found: Path, rank: int, seed: int = 42, step: int = 5) -> tuple[float, float, float]:
-    split = BatchLayout(rank=rank, world_size=9, micro_batch=1, accumulation=1)
-    restore.restore_randomness(found, split, seed=seed, step=step)
+    batch_layout = BatchLayout(rank=rank, world_size=9, micro_batch=1, accumulation=1)
+    restore.restore_randomness(found, batch_layout, seed=seed, step=step)
     return draw()
 
 

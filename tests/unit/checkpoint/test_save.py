@@ -33,8 +33,8 @@ def saver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Saver:
     run.checkpoints.mkdir()
     (tmp_path / "logs").mkdir()
     rank = Rank(0, 1, run, None)
-    split = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=3)
-    return Saver(run.checkpoints, rank, split, keep=1, trainable=100, grace_period_s=60.0, layout=Layout())
+    batch_layout = BatchLayout(rank=0, world_size=1, micro_batch=2, accumulation=3)
+    return Saver(run.checkpoints, rank, batch_layout, keep=1, trainable=100, grace_period_s=60.0, layout=Layout())
 
 
 def save(saver: Saver, step: int, model: Any, optimizer: Any, schedule: Any) -> Path:
