@@ -35,7 +35,6 @@ TO_COME = {
     "control/say",
     "machine/build_locks",
     "tracking/tracker",
-    "training/build",
     "training/model",
     "training/objectives/objective",
     "training/process_group",
