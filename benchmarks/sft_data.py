@@ -71,19 +71,17 @@ SYSTEM = (
     "Answer briefly, as a reference would.",
     "You help with Python's standard library. Say what is so, and say so when you do not know.",
 )
-Exchange = tuple[str, str]
 
 
 # ---- the file ----
 
 
-def topics() -> Iterator[list[Exchange]]:
+def topics() -> Iterator[list[tuple[str, str]]]:
     """Questions and answers about each documented function and class of the standard library."""
     stdlib = Path(sysconfig.get_path("stdlib"))
     for file in sorted(file for file in stdlib.rglob("*.py") if "site-packages" not in file.parts):
         try:
-            text = file.read_text(encoding="utf-8")
-            tree = ast.parse(text)
+            tree = ast.parse(text := file.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError):  # the standard library tests itself with such files
             continue
         lines, module = text.split("\n"), ".".join(file.relative_to(stdlib).with_suffix("").parts)
@@ -143,7 +141,7 @@ def ours(options: argparse.Namespace) -> Row:
     settings = [f"paths.outputs={outputs}", f"data.sources=[{{path: {options.corpus}, format: messages}}]"]
     settings += [f"tokenizer.path={options.tokenizer}"] if options.tokenizer else ["tokenizer.vocab_size=6400"]
     settings += ["data.chat_template=chatml", "data.packing=best_fit", "data.eval_fraction=0"]
-    settings += [f"data.block_size={BLOCK}", f"model.max_position_embeddings={BLOCK}"]
+    settings += [f"{name}={BLOCK}" for name in ("data.block_size", "model.max_position_embeddings")]
     return finished([sys.executable, "-m", "trainyard", "prepare", "sft", *settings])
 
 
@@ -288,8 +286,8 @@ def main() -> None:
         result["kept"] = kept_rows(Path(first["prepared"]), files)
     show("speed", result["speed"])
     show("kept", result["kept"])
-    mine, split = result["kept"][0], result["kept"][TRUNCATIONS.index("split")]
-    figures = {"fill": mine["fill"], "lost": split["lost"], "lost_of_fitting": mine["lost of those that fit"]}
+    mine, lost = result["kept"][0], result["kept"][TRUNCATIONS.index("split")]["lost"]
+    figures = {"fill": mine["fill"], "lost": lost, "lost_of_fitting": mine["lost of those that fit"]}
     if files:
         by_round = zip(*(row["rounds s"] for row in result["speed"]), strict=True)
         figures["ratio"] = statistics.median(min(others) / own for own, *others in by_round)

@@ -58,11 +58,8 @@ def handler(root: Path) -> type[BaseHTTPRequestHandler]:
             if not file.is_file():
                 return self.reply(404, X_Error_Code="EntryNotFound", X_Repo_Commit=REVISION)
             body = file.read_bytes()
-            headers = {
-                "ETag": f'"{hashlib.sha1(body).hexdigest()}"',
-                "X_Repo_Commit": REVISION,
-                "Accept_Ranges": "bytes",
-            }
+            tag = f'"{hashlib.sha1(body).hexdigest()}"'
+            headers = {"ETag": tag, "X_Repo_Commit": REVISION, "Accept_Ranges": "bytes"}
             wanted = self.headers.get("Range")
             if wanted is None:
                 return self.reply(200, body, **headers)
