@@ -39,7 +39,7 @@ def parts(request: DataRequest) -> list[list[Piece]]:
 
 
 def group(found: Iterator[Piece], part_bytes: int) -> list[list[Piece]]:
-    """Consecutive pieces, together up to about `part_bytes`: with 10, the sizes 4 5 6 9 become 4 5 6 | 9."""
+    """Consecutive pieces, together up to about `part_bytes`: with 10 MiB, pieces of 4 5 6 9 MiB become 4 5 6 | 9."""
     made: list[list[Piece]] = []
     size = part_bytes
     for piece in found:
