@@ -1,15 +1,20 @@
 """The loss curve does not depend on ZeRO stage and number of ranks, at the same global batch and seed."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from conftest import Finished, Pretrain
+from conftest import Finished
+from disturb import Warm
 
 VARIANTS = [("zero2", 1), ("zero3", 2), ("zero3", 1), ("none", 2), ("none", 1)]
 
 
 @pytest.mark.parametrize(("deepspeed", "ranks"), VARIANTS)
-def test_same_curve_as_zero2_on_two_ranks(zero2_run: Finished, pretrain: Pretrain, deepspeed: str, ranks: int) -> None:
-    run = pretrain(f"{deepspeed}-{ranks}", f"deepspeed={deepspeed}", f"launch.num_devices={ranks}")
+def test_same_curve_as_zero2_on_two_ranks(
+    zero2_run: Finished, warm: Warm, corpus: Path, deepspeed: str, ranks: int
+) -> None:
+    run = warm(f"{deepspeed}-{ranks}", corpus, f"deepspeed={deepspeed}", f"launch.num_devices={ranks}")
     assert run.code == 0, run.stdout + run.stderr
     assert run.status["world_size"] == ranks
     assert len(run.series("loss")) == 20

@@ -1,14 +1,14 @@
 """Fine-tuning runs through the real launcher."""
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import SLOW, Finished, clean_env, command, make_documents, start
+from conftest import Finished, clean_env, make_documents
+from disturb import Warm
 
 from trainyard.config.schema import ARCHITECTURE
 
@@ -39,23 +39,24 @@ def conversations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("conversations"), answers)
 
 
-def whole_corpus_steps(sft: Sft, corpus: Path, name: str, sequences: int, micro: int, *overrides: str) -> Finished:
+def whole_corpus_steps(warm: Warm, corpus: Path, name: str, sequences: int, micro: int, *overrides: str) -> Finished:
     """Three steps, each of which sees every conversation once."""
     batch = [f"trainer.global_batch_size={sequences}", f"trainer.per_device_train_batch_size={micro}"]
-    done = sft(name, corpus, *QUIET, *batch, "trainer.max_steps=3", "data.block_size=128", *overrides)
+    short = ["trainer.max_steps=3", "data.block_size=128"]
+    done = warm(name, corpus, *QUIET, *batch, *short, *overrides, stage="sft")
     assert done.code == 0, done.stdout + done.stderr
     return done
 
 
-def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(sft: Sft, conversations: Path) -> None:
+def test_the_loss_is_the_mean_over_learned_tokens_however_they_are_divided(warm: Warm, conversations: Path) -> None:
     """Packed and padded, on one rank and two, with accumulation 1 and 4: losses and gradient norms are equal."""
-    packed = whole_corpus_steps(sft, conversations, "packed", 1, 1, "launch.num_devices=1", "data.block_size=1024",
+    packed = whole_corpus_steps(warm, conversations, "packed", 1, 1, "launch.num_devices=1", "data.block_size=1024",
                                 "model.max_position_embeddings=1024")  # fmt: skip
     assert "1 sequences of 1024 tokens" in packed.stdout
     runs = [
-        whole_corpus_steps(sft, conversations, "padded-1x4", 16, 4, "data.packing=padded", "launch.num_devices=1",
+        whole_corpus_steps(warm, conversations, "padded-1x4", 16, 4, "data.packing=padded", "launch.num_devices=1",
                            "model.max_position_embeddings=1024"),
-        whole_corpus_steps(sft, conversations, "padded-2x1", 16, 8, "data.packing=padded", "deepspeed=none",
+        whole_corpus_steps(warm, conversations, "padded-2x1", 16, 8, "data.packing=padded", "deepspeed=none",
                            "model.max_position_embeddings=1024"),
     ]  # fmt: skip
     for run in runs:
@@ -146,33 +147,27 @@ def test_what_is_saved_stops_by_itself_in_plain_transformers(learned: Finished, 
 # ---- adapters under ZeRO ----
 
 
-@pytest.mark.timeout(600)  # three launches, and one more when the test runs alone
 @pytest.mark.parametrize("deepspeed", [pytest.param("zero2", marks=pytest.mark.slow), "zero3"])
 def test_adapters_are_trained_alone_and_those_of_a_stopped_run_come_out_the_same(
-    sft: Sft, learned: Finished, outputs: Path, conversations: Path, deepspeed: str
+    warm: Warm, learned: Finished, conversations: Path, deepspeed: str
 ) -> None:
-    """LoRA on two ranks with dropout: SIGTERM comes after the first step, then the same command goes on."""
+    """LoRA on two ranks with dropout: SIGTERM comes in the fifth step, then the same command goes on."""
     from safetensors.torch import load_file
 
     settings = [
         "peft=lora", f"deepspeed={deepspeed}", "peft.target_modules=[q_proj, v_proj]", "trainer.global_batch_size=4",
-        "tracking=none", "trainer.save_steps=100", SLOW, f"model.path={learned.run / 'model'}", *AS_IT_IS,
+        "tracking=none", "trainer.save_steps=100", f"model.path={learned.run / 'model'}", *AS_IT_IS,
     ]  # fmt: skip
-    whole = sft(f"whole-{deepspeed}", conversations, *settings)
+    whole = warm(f"whole-{deepspeed}", conversations, *settings, stage="sft")
     assert whole.code == 0, whole.stdout + whole.stderr
     assert " 3,584 trainable" in whole.stdout  # 2 layers x r 8 x (64 + 64 + 64 + 32)
 
     name = f"stopped-{deepspeed}"
-    metrics = outputs / "sft" / name / "metrics.jsonl"
-    arguments = command(outputs, name, conversations, *settings, stage="sft")
-    process = start(arguments, lambda: metrics.exists() and '"loss"' in metrics.read_text())
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 75, said
-    resumed = sft(name, conversations, *settings)
+    stopped = warm(name, conversations, *settings, stage="sft", fault="stop-in-forward 1 4")
+    assert stopped.code == 75, stopped.stdout + stopped.stderr
+    resumed = warm(name, conversations, *settings, stage="sft")
     assert resumed.code == 0, resumed.stdout + resumed.stderr
-    (step,) = resumed.status["resumed_from"]
-    assert 1 <= step < 20
+    assert resumed.status["resumed_from"] == [5]
 
     ours, theirs = (load_file(run.run / "model" / "adapter_model.safetensors") for run in (resumed, whole))
     assert ours.keys() == theirs.keys()
