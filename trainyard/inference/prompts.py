@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from trainyard.data.conversations import formats
 from trainyard.data.conversations.conversation import Message
+from trainyard.data.conversations.other_kinds import MEDIA
 from trainyard.errors import ConversationError, DataError
 
 SHOWN = 10
@@ -73,8 +74,10 @@ def parse(row: Any) -> Prompt:
     if not isinstance(row["messages"], list) or not row["messages"]:
         raise ConversationError(f"messages={row['messages']!r}: must be a list of messages")
     answer = {"role": "assistant", "content": ""}  # stands for the answer that will be generated
-    given = {"messages": [*row["messages"], answer], "tools": row.get("tools")}
-    conversation = formats.parse(given, "messages", {"messages": "messages", "tools": "tools"})
+    columns = {name: name for name in formats.COLUMNS["messages"]}
+    given = {name: value for name, value in row.items() if name in (*columns, *MEDIA)}
+    given["messages"] = [*row["messages"], answer]
+    conversation = formats.parse(given, "messages", columns)
     messages = conversation.messages[:-1]
     if messages[-1]["role"] == "assistant":
         raise ConversationError("the last message is the assistant's, so there is nothing to answer; leave it out")

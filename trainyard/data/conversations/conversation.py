@@ -28,6 +28,15 @@ class Conversation:
         """Characters of all contents."""
         return sum(len(message["content"]) for message in self.messages)
 
+    @property
+    def is_empty(self) -> bool:
+        """Do user, assistant and tools say nothing but white space, think nothing and call nothing?"""
+        return not any(
+            message.get("tool_calls") or message["content"].strip() or message.get("reasoning_content", "").strip()
+            for message in self.messages
+            if message["role"] not in ("system", "developer")
+        )
+
     @cached_property
     def serialized(self) -> bytes:
         """The whole conversation as JSON, for measuring and hashing.

@@ -34,25 +34,13 @@ def as_json(value: Any, place: str) -> Any:
         raise ConversationError(f"{place}: not valid JSON: {error}") from error
 
 
-def as_content(value: Any, place: str) -> str:
-    """A string, or a list of parts of type text, which are joined."""
-    if not isinstance(value, list):
-        return as_text(value, place)
-    texts = []
-    for number, part in enumerate(value):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text":
-            raise ConversationError(f"{place}[{number}]: a part must be of type text, this is {shown(kind)}")
-        texts.append(as_text(part.get("text", part.get("value")), f"{place}[{number}].text"))
-    return "".join(texts)
-
-
 def as_call(call: Any, place: str) -> Message:
     """One call of a function in the manner of the OpenAI API, its arguments as an object."""
-    function = call.get("function", call) if isinstance(call, dict) else None
+    function = (call.get("function") or call) if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise ConversationError(f"{place}: a call must be an object with name and arguments, this is {shown(call)}")
-    arguments = as_json(function.get("arguments", function.get("parameters", {})), f"{place}.arguments")
+    given: Any = next((function[name] for name in ("arguments", "parameters", "input") if name in function), {})
+    arguments = as_json(given, f"{place}.arguments")
     if not isinstance(arguments, dict):
         raise ConversationError(f"{place}.arguments: must be an object or its JSON text, this is {shown(arguments)}")
     made = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}

@@ -1,27 +1,20 @@
 """The formats of instruction data, a function each: a row of alpaca, sharegpt, messages or prompt_completion becomes a
-Conversation. docs/reference shows a row of each; fields.py checks the values.
+Conversation. docs/reference shows a row of each; messages.py reads a message, and fields.py checks the values.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainyard.data.conversations import other_kinds
 from trainyard.data.conversations.conversation import Conversation, Message
-from trainyard.data.conversations.fields import (
-    as_call,
-    as_content,
-    as_json,
-    as_list,
-    as_text,
-    as_tools,
-    learn_flag,
-    shown,
-)
+from trainyard.data.conversations.fields import as_call, as_json, as_list, as_text, as_tools, learn_flag, shown
+from trainyard.data.conversations.messages import as_message
 from trainyard.errors import ConversationError
 
 COLUMNS = {
     "alpaca": ("instruction", "input", "output", "history", "system"),
     "sharegpt": ("conversations", "tools", "system"),
-    "messages": ("messages", "tools"),
+    "messages": ("messages", "tools", "functions"),
     "prompt_completion": ("prompt", "completion", "tools"),
 }
 """The columns of each format; data.sources.columns may give them other names."""
@@ -39,7 +32,9 @@ Columns = Mapping[str, str]
 
 
 def parse(row: Any, form: str, columns: Columns) -> Conversation:
-    """A row of a source as a conversation.
+    """A row of a source as a conversation, which may be without any text.
+
+    A first message of the assistant is not learned unless its own flag asks for that: no prompt leads to it.
 
     Args:
         row: an object with the format's columns.
@@ -51,11 +46,15 @@ def parse(row: Any, form: str, columns: Columns) -> Conversation:
     """
     if not isinstance(row, dict):
         raise ConversationError(f"a conversation is an object, this is a {type(row).__name__}")
+    other_kinds.require_conversation(row, columns.values())
     fields = {name: row.get(column) for name, column in columns.items()}
-    conversation = _PARSERS[form](fields, columns)
-    if not any(message["role"] == "assistant" for message in conversation.messages):
+    found = _PARSERS[form](fields, columns)
+    roles = [message["role"] for message in found.messages]
+    if "assistant" not in roles and not found.is_empty:
         raise ConversationError("no message of the assistant, so there is nothing to learn")
-    return conversation
+    if roles[:1] == ["assistant"] and found.learn[0] is None:
+        return Conversation(found.messages, [False, *found.learn[1:]], found.tools)
+    return found
 
 
 def _alpaca(fields: Fields, columns: Columns) -> Conversation:
@@ -70,7 +69,7 @@ def _alpaca(fields: Fields, columns: Columns) -> Conversation:
             raise ConversationError(f"{place}: must be a pair of question and answer, this is {shown(turn)}")
         messages += [_said("user", as_text(turn[0], place)), _said("assistant", as_text(turn[1], place))]
     prompt = "\n".join(part for part in (instruction, question) if part)
-    if not prompt:
+    if not prompt and (answer.strip() or history):
         raise ConversationError(f"{columns['instruction']} and {columns['input']} are empty")
     messages += [_said("user", prompt), _said("assistant", answer)]
     return Conversation(messages, [None] * len(messages))
@@ -105,11 +104,12 @@ def _sharegpt(fields: Fields, columns: Columns) -> Conversation:
             raise ConversationError(f"{place}.from={shown(speaker)}: must be one of {known}")
         if role == "system" and messages and number == 0:
             raise ConversationError(f"{place}: a system message, and {columns['system']} gives another; leave out one")
-        content = turn.get("value", turn.get("content"))
+        content = "content" if "content" in turn and "value" not in turn else "value"
         if role == "function_call":
-            messages.append({"role": "assistant", "content": "", "tool_calls": _sharegpt_calls(content, place)})
+            calls = _sharegpt_calls(turn.get(content), place)
+            messages.append({"role": "assistant", "content": "", "tool_calls": calls})
         else:
-            messages.append(_said(role, as_text(content, f"{place}.value")))
+            messages.append(as_message(turn, role, content, place))
         learn.append(learn_flag(turn, place))
     return Conversation(messages, learn, as_tools(fields["tools"], columns["tools"]))
 
@@ -124,7 +124,10 @@ def _sharegpt_calls(value: Any, place: str) -> list[Any]:
 def _messages(fields: Fields, columns: Columns) -> Conversation:
     """Messages in the manner of the OpenAI API."""
     messages, learn = _openai(fields["messages"], columns["messages"])
-    return Conversation(messages, learn, as_tools(fields["tools"], columns["tools"]))
+    tools, functions = (as_tools(fields[name], columns[name]) for name in ("tools", "functions"))
+    if tools and functions:
+        raise ConversationError(f"both {columns['tools']} and {columns['functions']}; leave out one")
+    return Conversation(messages, learn, tools or functions)
 
 
 def _prompt_completion(fields: Fields, columns: Columns) -> Conversation:
@@ -144,16 +147,8 @@ def _prompt_completion(fields: Fields, columns: Columns) -> Conversation:
 
 # ---- messages ----
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
-
-_TEXTS = {
-    "reasoning_content": "reasoning_content",
-    "thinking": "reasoning_content",
-    "reasoning": "reasoning_content",
-    "name": "name",
-    "tool_call_id": "tool_call_id",
-}
-"""Further texts of a message: the names that rows have for them, and ours. transformers knows the same names."""
+_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+"""`function` is the tool of the OpenAI API's earlier version."""
 
 
 def _openai(value: Any, place: str) -> tuple[list[Message], list[bool | None]]:
@@ -169,17 +164,7 @@ def _message(turn: Any, place: str) -> tuple[Message, bool | None]:
     role = turn.get("role")
     if role not in _ROLES:
         raise ConversationError(f"{place}.role={shown(role)}: must be one of {', '.join(_ROLES)}")
-    message: Message = {"role": role}
-    calls = turn.get("tool_calls")
-    if calls:
-        called = enumerate(as_list(calls, f"{place}.tool_calls"))
-        message["tool_calls"] = [as_call(call, f"{place}.tool_calls[{number}]") for number, call in called]
-    content = turn.get("content")
-    message["content"] = "" if content is None and calls else as_content(content, f"{place}.content")
-    for name, own_name in _TEXTS.items():
-        if turn.get(name) is not None and own_name not in message:
-            message[own_name] = as_text(turn[name], f"{place}.{name}")
-    return message, learn_flag(turn, place)
+    return as_message(turn, "tool" if role == "function" else role, "content", place), learn_flag(turn, place)
 
 
 def _said(role: str, content: str) -> Message:

@@ -12,6 +12,7 @@ import xxhash
 
 from trainyard.config.schema import DataConfig, SourceConfig
 from trainyard.config.stages import STAGES
+from trainyard.data.conversations.formats import COLUMNS
 from trainyard.data.sources import files, hub
 from trainyard.files import digest, read_json, write_text
 
@@ -36,9 +37,10 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
         how = [source.format, source.columns, *([source.document] if source.format == "text" else [])]
         how += [source.split, source.subset] if kept == "hub" else []
         if files.is_remote(source):
-            parts.append([how, source.path, hub.revision(source)])
+            parts.append([how + _arrow_rows(source, kept), source.path, hub.revision(source)])
         else:
             found = files.files(source)
+            how += _arrow_rows(source, *{files.container(source, str(file)) for file in found})
             parts.append([how, [[cache.digest(file), _decisive_name(source, file)] for file in found]])
     cache.save()
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
@@ -49,6 +51,11 @@ def _decisive_name(source: SourceConfig, file: Path) -> str:
     if source.format == "hub":  # its splits are found by name
         return str(file.relative_to(Path(source.path).expanduser())) if file.name != source.path else file.name
     return "".join(suffix for suffix in file.suffixes if suffix in (*files.COMPRESSED, ".json", ".parquet"))
+
+
+def _arrow_rows(source: SourceConfig, *kept: str) -> list[str]:
+    """How conversations are read where Arrow keeps them; version 0.1 left the nulls of Arrow's structs in them."""
+    return ["without nulls"] if source.format in COLUMNS and {"parquet", "hub"} & {*kept} else []
 
 
 def store_name(stage: str, digest: str, tokenizer_files: list[Path]) -> str:

@@ -50,6 +50,8 @@ def conversation_document(value: Any, form: str, columns: Mapping[str, str], max
         size = len(conversation.serialized)
     except (ConversationError, UnicodeEncodeError) as error:
         return Fault(str(error))
+    except TypeError as error:  # datasets makes dates of texts that look like dates
+        return Fault(f"tools and arguments must be JSON: {error}; write them as JSON text")
     return conversation if size <= max_bytes else Fault(too_long(size, max_bytes))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainyard.config.schema import SourceConfig
+from trainyard.data.conversations import other_kinds
 from trainyard.data.conversations.formats import COLUMNS
 from trainyard.data.sources import lines, rows
 from trainyard.data.sources.documents import (
@@ -116,7 +117,7 @@ class Reader:
             by_document = {"line": lines.text_lines, "paragraph": lines.paragraphs}
             return by_document[self.source.document](piece, limit, self._at)
         if kept == "parquet":
-            return rows.parquet_rows(piece, self.column, list(self.fields.values()))
+            return rows.parquet_rows(piece, self.column, [*self.fields.values(), *other_kinds.COLUMNS])
         return {"jsonl": lines.json_lines, "json": rows.json_rows}[kept](piece, limit, self._at)
 
     def _at(self, position: int) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from trainyard.data.conversations.fields import (
     as_call,
-    as_content,
     as_json,
     as_list,
     as_text,
@@ -24,9 +23,6 @@ from trainyard.errors import ConversationError
     (as_json, '{"a": [1, null]}', {"a": [1, None]}),
     (as_json, {"a": 1}, {"a": 1}),
     (as_json, None, None),
-    (as_content, "Hi", "Hi"),
-    (as_content, [{"type": "text", "text": "1+"}, {"type": "text", "value": "2"}], "1+2"),
-    (as_content, [], ""),
     (as_call, {"name": "f"}, {"type": "function", "function": {"name": "f", "arguments": {}}}),
     (
         as_call,
@@ -36,6 +32,11 @@ from trainyard.errors import ConversationError
     (
         as_call,
         {"id": 7, "name": "f", "parameters": {"a": 1}},
+        {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}},
+    ),
+    (
+        as_call,
+        {"name": "f", "input": {"a": 1}, "function": None},
         {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}},
     ),
     (as_tools, "", None),
@@ -55,14 +56,7 @@ def test_a_field_in_its_shape(field: Callable[[Any, str], Any], value: Any, want
     (as_text, 3, "place: must be text, this is int '3'"),
     (as_list, "x" * 99, f"place: must be a list, this is str '{'x' * 40}'"),
     (as_json, "", "place: not valid JSON: Expecting value: line 1 column 1 (char 0)"),
-    (as_content, 1.5, "place: must be text, this is float '1.5'"),
-    (
-        as_content,
-        [{"type": "text", "text": ""}, {"type": "image"}],
-        "place[1]: a part must be of type text, this is str 'image'",
-    ),
-    (as_content, ["Hi"], "place[0]: a part must be of type text, this is missing"),
-    (as_content, [{"type": "text"}], "place[0].text: must be text, this is missing"),
+    (as_text, 1.5, "place: must be text, this is float '1.5'"),
     (as_call, "f", "place: a call must be an object with name and arguments, this is str 'f'"),
     (as_call, {"name": 1}, "place: a call must be an object with name and arguments, this is dict \"{'name': 1}\""),
     (

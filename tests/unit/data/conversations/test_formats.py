@@ -216,6 +216,65 @@ def test_columns_by_other_names() -> None:
         read("alpaca", {"q": "Hi"}, instruction="q", output="a")
 
 
+def test_calls_and_functions_of_the_earlier_api() -> None:
+    """Columns and fields before tools and tool_calls: functions, function_call and the role function."""
+    turns = [
+        user("1+2?"),
+        {"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": '{"a": 1}'}},
+        {"role": "function", "name": "add", "content": "3"},
+        assistant("3."),
+    ]
+    assert read("messages", {"messages": turns, "functions": [ADD]}) == Conversation(
+        [
+            user("1+2?"),
+            assistant("") | {"tool_calls": [call("add", {"a": 1})]},
+            tool("3") | {"name": "add"},
+            assistant("3."),
+        ],
+        [None] * 4,
+        [ADD_TOOL],
+    )
+    with pytest.raises(ConversationError, match=r"^both tools and functions; leave out one$"):
+        read("messages", {"messages": turns, "functions": [ADD], "tools": [ADD]})
+
+
+def test_sharegpt_with_the_fields_of_messages() -> None:
+    row = {"conversations": [
+        {"role": "user", "content": [{"type": "text", "text": "1+2?"}]},
+        {"role": "assistant", "content": "", "reasoning_content": "Add.", "tool_calls": [{"name": "add"}]},
+        {"role": "tool", "content": "3", "tool_call_id": "c1"},
+        {"from": "gpt", "value": "3.", "thinking": "So 3."},
+    ]}  # fmt: skip
+    assert read("sharegpt", row).messages == [
+        user("1+2?"),
+        assistant("") | {"reasoning_content": "Add.", "tool_calls": [call("add", {})]},
+        tool("3") | {"tool_call_id": "c1"},
+        assistant("3.") | {"reasoning_content": "So 3."},
+    ]
+
+
+def test_a_first_message_of_the_assistant_is_not_learned_unless_its_flag_asks_for_that() -> None:
+    turns = [assistant("Welcome."), user("Hi"), assistant("Hello")]
+    rows = {"messages": {"messages": turns}, "sharegpt": {"conversations": turns}}
+    for form, row in rows.items():
+        assert read(form, row) == Conversation(turns, [False, None, None])
+    learned = read("messages", {"messages": [turns[0] | {"weight": 1}, *turns[1:]]})
+    assert learned.learn == [True, None, None]
+    assert read("messages", {"messages": [system("Be brief."), *turns]}).learn == [None] * 4
+
+
+@pytest.mark.parametrize(("form", "row"), [
+    ("alpaca", {"instruction": "", "output": " "}),
+    ("alpaca", {"instruction": "", "input": "", "output": "", "system": "Be brief.", "history": []}),
+    ("sharegpt", {"conversations": []}),
+    ("messages", {"messages": [user(" \n"), assistant("")]}),
+    ("messages", {"messages": [system("Be brief.")], "tools": [ADD]}),
+    ("prompt_completion", {"prompt": "", "completion": "\u3000"}),
+])  # fmt: skip
+def test_a_row_without_text_is_an_empty_conversation(form: str, row: dict[str, Any]) -> None:
+    assert read(form, row).is_empty
+
+
 MISTAKES = yaml.safe_load((ROOT / "tests" / "data" / "mistaken_rows.yaml").read_text())
 
 
@@ -228,4 +287,4 @@ def test_a_mistake_is_named_with_value_rule_and_place(form: str, mistake: dict[s
 
 def test_mistakes_are_of_every_format() -> None:
     assert set(MISTAKES) == set(FORMATS)
-    assert sum(map(len, MISTAKES.values())) == 42
+    assert sum(map(len, MISTAKES.values())) == 41

@@ -52,6 +52,22 @@ def test_how_a_source_is_read_is_in_the_fingerprint(tmp_path: Path, before: Any,
     assert digest(before) == digest(before | {"split": "test"})  # which only hub sources have
 
 
+def test_conversations_from_arrow_are_not_those_that_version_0_1_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their tokens may differ, for nulls are taken out of them; all other data keeps its name."""
+
+    def digest(file: str, form: str) -> str:
+        (tmp_path / file).write_bytes(b"")
+        data = DataConfig(sources=[SourceConfig(path=str(tmp_path / file), format=form)])
+        return fingerprint.sources_digest("sft", data, tmp_path / "none" / "digests.json")
+
+    kinds = [("a.parquet", "messages"), ("a.jsonl", "messages"), ("a.json", "alpaca"), ("a.parquet", "parquet")]
+    now = [digest(*kind) for kind in kinds]
+    monkeypatch.setattr(fingerprint, "_arrow_rows", lambda *source: [])
+    assert [digest(*kind) == name for kind, name in zip(kinds, now, strict=True)] == [False, True, True, True]
+
+
 def test_files_of_a_dataset_are_told_apart_by_name(tmp_path: Path) -> None:
     (tmp_path / "a-test.parquet").write_bytes(b"x")
     data = DataConfig(sources=[SourceConfig(path=str(tmp_path), format="hub")])

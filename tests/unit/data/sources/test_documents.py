@@ -1,5 +1,6 @@
 """Values that were read, as documents or as Faults with the reason."""
 
+import datetime
 from typing import Any
 
 import pytest
@@ -56,6 +57,12 @@ def test_a_row_as_a_conversation_or_what_is_wrong_with_it() -> None:
     half = conversation_document({"q": "\ud800", "completion": ""}, "prompt_completion", columns, 1000)
     assert isinstance(half, Fault)
     assert "surrogates not allowed" in half.reason
+    dated = conversation_document(
+        row | {"tools": [{"name": "f", "since": datetime.date(2024, 1, 1)}]}, "prompt_completion", columns, 1000
+    )
+    assert dated == Fault(
+        "tools and arguments must be JSON: Object of type date is not JSON serializable; write them as JSON text"
+    )
 
 
 def test_the_size_of_a_document_that_is_too_long() -> None:
