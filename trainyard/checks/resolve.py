@@ -27,6 +27,9 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
         The values that the user did not give, in the order of the config.
     """
     config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
+    for section in (config.model, config.tokenizer):
+        if section.path and section.path.startswith("~/"):  # no library looks for the home directory
+            section.path = str(Path(section.path).expanduser())
     filled: list[FilledIn] = []
     if not config.run.name:
         config.run.name = default_name(overrides)

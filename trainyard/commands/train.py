@@ -4,9 +4,9 @@
 in trainyard/control, and of a sweep in trainyard/sweeps. The exit codes are in trainyard/errors.py.
 """
 
-import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from trainyard.config import local
 from trainyard.config.compose import compose, to_config
 from trainyard.config.hydra import CONF_DIR, register
-from trainyard.config.overrides import with_implied
+from trainyard.config.overrides import spelled, with_implied
 from trainyard.control.controller import check, run
 from trainyard.control.say import refuse
 from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, ConfigError
@@ -25,26 +25,74 @@ from trainyard.sweeps import grid
 from trainyard.sweeps.sweep import Sweep
 
 MULTIRUN = ("-m", "--multirun")
+RUN = ("-r", "--run")
+CONFIG_DIR = ("-cd", "--config-dir")
+WITH_A_VALUE = (
+    "-c", "--cfg", "-p", "--package", "-i", "--info", "-cp", "--config-path", "-cn", "--config-name",
+    "--experimental-rerun",
+)  # fmt: skip
+"""Options of Hydra's that take the word behind them."""
+
+PRINTING = ("-h", "--help", "--hydra-help", "--version", "-sc", "--shell-completion")
+"""Options of Hydra's that do not look at the settings."""
 
 
 def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     """Runs a stage with the overrides of the command line, or a sweep of it, and returns the exit code.
 
-    Options such as --help and --cfg are Hydra's own. So is -m with a launcher or a sweeper of Hydra's (hydra/...).
+    Options such as --help and --cfg are Hydra's own, and stand anywhere. So is -m with `hydra/launcher=basic`.
 
     Args:
         stop: counts the stop signals since the start of the command.
     """
-    sweeps = any(argument in MULTIRUN or argument.startswith("sweep=") for argument in arguments)
-    if sweeps and not any(argument.startswith("hydra/") for argument in arguments):
-        return sweep(stage, [argument for argument in arguments if argument not in MULTIRUN], stop)
-    if any(argument.startswith("-") for argument in arguments):
-        return _through_hydra(stage, arguments, stop)
     try:
-        return run(compose(stage, arguments), with_implied(arguments), stop)
+        overrides, options = divide(arguments)
     except ConfigError as error:
-        beside = check(error.partial, with_implied(arguments), detect()).problems if error.partial else []
+        return refuse(error.problems)
+    sweeps = any(option in MULTIRUN for option in options) or any(item.startswith("sweep=") for item in overrides)
+    options = [option for option in options if option not in RUN]
+    others = [option for option in options if option not in MULTIRUN]
+    if sweeps and not others and not any(item.startswith("hydra/") for item in overrides):
+        return sweep(stage, overrides, stop)
+    if options:
+        return _through_hydra(stage, overrides, options, stop)
+    try:
+        return run(compose(stage, overrides), with_implied(overrides), stop)
+    except ConfigError as error:
+        beside = check(error.partial, with_implied(overrides), detect()).problems if error.partial else []
         return refuse([*error.problems, *beside])
+
+
+def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of a command line, and the options between them.
+
+    `--config-dir DIR` becomes the override `hydra.searchpath=[file://DIR]`, so that whatever this command starts, to
+    prepare data or to run a point of a sweep, reads DIR as well.
+
+    Raises:
+        ConfigError: an option lacks its value, or DIR is no directory.
+    """
+    overrides: list[str] = []
+    options: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            overrides.append(word)
+        elif name in CONFIG_DIR:
+            overrides.append(_searched(value if equals else next(words, "")))
+        else:
+            options.append(word)
+            if word in WITH_A_VALUE and (following := next(words, None)) is not None:
+                options.append(following)
+    return overrides, options
+
+
+def _searched(folder: str) -> str:
+    path = Path(folder).expanduser().absolute()
+    if not folder or not path.is_dir():
+        raise ConfigError([f"--config-dir {folder}: there is no such directory; name one with groups as conf/ has"])
+    return f"hydra.searchpath={spelled([f'file://{path}'])}"
 
 
 def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
@@ -58,19 +106,22 @@ def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     return points.run()
 
 
-def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
+def _through_hydra(stage: str, overrides: Sequence[str], options: Sequence[str], stop: StopSignals) -> int:
     """Leaves the command line to @hydra.main.
 
     Each job of -m is a run of its own. After a failed job the next one starts; after a stop signal no further job does.
     """
     machine = local.read()
-    if machine.problems:
-        return refuse(machine.problems)
+    if problems := machine.problems or list(_beyond(overrides)):
+        return refuse(problems)
+    if not any(option in (*PRINTING, *MULTIRUN) for option in options):
+        try:
+            compose(stage, overrides)  # says what is wrong in our words
+        except ConfigError as error:
+            return refuse(error.problems)
     register(stage)
-    overrides = [word for word in arguments if re.match(r"[^-].*=|~", word)]
-    options = [word for word in arguments if word not in overrides]
     here = machine.overrides(overrides)
-    sys.argv[1:] = [*here, *with_implied(overrides), *options]  # argparse wants them side by side
+    sys.argv[1:] = [*here, *with_implied(overrides), *options]  # argparse wants the overrides side by side
     codes: list[int] = []
 
     @hydra.main(config_path=str(CONF_DIR), config_name=stage, version_base="1.3")
@@ -87,3 +138,11 @@ def _through_hydra(stage: str, arguments: Sequence[str], stop: StopSignals) -> i
     except SystemExit as leaving:  # Hydra's own complaint about the request
         return WRONG if leaving.code else FINISHED
     return next((code for code in (STOPPED, FAILED, WRONG) if code in codes), FINISHED)
+
+
+def _beyond(overrides: Sequence[str]) -> list[str]:
+    """A message for each plugin that would run jobs where neither their exit codes nor a stop signal pass through."""
+    plugins = [item for item in overrides if item.startswith(("hydra/launcher=", "hydra/sweeper="))]
+    fix = "leave it out: -m runs points side by side with launch.devices_per_job, or as a job array under Slurm"
+    lost = f"exit codes and stop signals of its jobs would be lost; {fix}"
+    return [f"{item}: {lost}" for item in plugins if not item.endswith("=basic")]

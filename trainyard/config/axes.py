@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainyard.config.hydra import compose_node, composing, reason
+from trainyard.config.mistakes import unreadable
 from trainyard.config.overrides import key_of
 from trainyard.errors import ConfigError
 
@@ -48,7 +49,7 @@ def axes(stage: str, overrides: Sequence[str]) -> tuple[list[str], dict[str, Axi
             try:
                 parsed = parser.parse_overrides([override])[0]
             except HydraException as error:
-                problems.append(f"{override}: {reason(error)}")
+                problems.append(unreadable(override, several=True) or f"{override}: {reason(error)}")
                 continue
             if not parsed.is_sweep_override():
                 same.append(override)

@@ -1,22 +1,30 @@
 """Hydra as this project uses it: conf/ composed over the typed schema of a stage."""
 
 import contextlib
+import re
 import sysconfig
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from trainyard import SHIPPED
+from trainyard.config.overrides import key_of
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.config.training_arguments import trainer_schema
 from trainyard.files import first_line
 
 CONF_DIR = SHIPPED / "conf"
+
+SEARCH = "hydra.searchpath"
+"""Hydra's own setting with further folders of configs; --config-dir sets it."""
 
 
 def compose_node(stage: str, overrides: Sequence[str]) -> Any:
@@ -58,9 +66,19 @@ def groups() -> list[str]:
     return sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
 
 
-def group_options(group: str) -> list[str]:
-    """The names that `<group>=<name>` can take."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+def group_options(group: str, overrides: Sequence[str] = ()) -> list[str]:
+    """The names that `<group>=<name>` can take, also from the folders that the overrides search (--config-dir)."""
+    found = re.findall(r"file://([^'\",\]]+)", " ".join(item for item in overrides if key_of(item) == SEARCH))
+    return sorted({path.stem for folder in (CONF_DIR, *map(Path, found)) for path in (folder / group).glob("*.yaml")})
+
+
+def is_readable(override: str) -> bool:
+    """Does an override parse in Hydra's grammar?"""
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def reason(error: Exception) -> str:
@@ -68,4 +86,8 @@ def reason(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None and str(cause.__cause__) not in ("", "None"):  # the parser's errors have no text
         cause = cause.__cause__
+    first, _, rest = str(cause).partition("\n")
+    if first.endswith("raised while composing config:") and rest:  # a file of conf/ is wrong: the cause follows
+        place, key = first.partition(":")[0], re.search(r"full_key: (\S+)", rest)
+        return f"{place}: {rest.partition(chr(10))[0]}" + (f", at {key[1]}" if key else "")
     return first_line(cause)

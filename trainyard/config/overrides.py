@@ -8,10 +8,14 @@ from typing import Any
 
 import xxhash
 
+from trainyard.config.quotes import with_home
 from trainyard.config.secrets import masked
 from trainyard.config.stages import STAGES
 
-OPEN = ("model.config", "data.template_variables")
+OPEN = (
+    "model.config", "data.template_variables", "sweep.params", "trainer.lr_scheduler_kwargs",
+    "trainer.gradient_checkpointing_kwargs", "trainer.activation_checkpointing_kwargs", "trainer.liger_kernel_config",
+)  # fmt: skip
 """Settings that take any key below their own."""
 
 _WORDS = ("true", "false", "null", "nan", "inf")
@@ -24,7 +28,9 @@ def with_implied(overrides: Sequence[str]) -> list[str]:
     - `model.path=X` alone means that model, not the default group's architecture with the weights of X.
     - `trainer.num_train_epochs=N` alone means N epochs, whatever max_steps a group has.
     - A key under OPEN needs no `++`, which Hydra wants before a key that the file does not have.
+    - `~/x` is a path in the home directory.
     """
+    overrides = list(map(with_home, overrides))
     result = ["++" + item if re.match(rf"({'|'.join(map(re.escape, OPEN))})[.=]", item) else item for item in overrides]
     keys = {key_of(override) for override in overrides}
     if "model.path" in keys and not keys & {"model", "experiment"}:
@@ -53,8 +59,8 @@ def default_name(overrides: Sequence[str]) -> str:
     """The name of a run that was given none, so that the same command finds the same run again.
 
     It is `default` or the experiment's name, and then the name in debug=. A short digest follows if other overrides
-    shape the run. Their order does not matter. Settings that only say where and on which devices it runs, and how it
-    is watched, are left out of the digest.
+    shape the run. Their order does not matter. Settings that only say where and on which devices it runs, how it is
+    watched, and where its recipe lies, are left out of the digest.
     """
     values = dict(override.lstrip("+").partition("=")[::2] for override in overrides)
     base = values.pop("experiment", "default")
@@ -63,7 +69,7 @@ def default_name(overrides: Sequence[str]) -> str:
     shaping = sorted(
         f"{key}={value}"
         for key, value in values.items()
-        if not re.match(r"(launch|tracking|paths|run)(\.|$)", key) or key == "run.seed"
+        if not re.match(r"(launch|tracking|paths|run|hydra)([./]|$)", key) or key == "run.seed"
     )
     return f"{base}-{xxhash.xxh3_64_hexdigest(' '.join(shaping).encode())[:6]}" if shaping else base
 

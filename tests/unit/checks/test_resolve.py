@@ -52,3 +52,8 @@ def test_a_chat_template_is_its_source(tmp_path: Path) -> None:
     assert chat_template(str(file)) == chat_template("{{ messages }}") == "{{ messages }}"
     assert "<|im_start|>" in str(chat_template("chatml"))
     assert (chat_template(None), chat_template("no such template")) == (None, "no such template")
+
+
+def test_a_model_in_the_home_directory_is_found_by_its_full_path(tmp_path: Path) -> None:
+    config = resolved(tmp_path, "model.path='~/base'", "tokenizer.path='~/tokenizer'")
+    assert (config.model.path, config.tokenizer.path) == (str(Path.home() / "base"), str(Path.home() / "tokenizer"))
