@@ -8,7 +8,7 @@ if [ $# -gt 0 ] && [[ $1 != -* ]]; then
     outputs=$1
     shift
 else
-    outputs=$(python -m trainyard.config.local) || exit 2
+    outputs=$(python "$TRAINYARD_ROOT/trainyard/start.py" trainyard.config.local) || exit 2
 fi
 if [ ! -d "$outputs/swanlog" ]; then
     echo "dashboard: there is no $outputs/swanlog. Start a run first (bash launch/pretrain.sh), or name its paths.outputs" >&2

@@ -41,9 +41,9 @@ _trainyard_python() {
     return 1
 }
 
-_trainyard_pip() { # quiet; after a failure it shows the last lines of pip's output
+_trainyard_pip() { # quiet; after a failure it shows the last lines of pip's output. -I: no file of the user is imported
     local log=$TRAINYARD_ROOT/.venv/install.log
-    "$TRAINYARD_ROOT/.venv/bin/python" -m pip --disable-pip-version-check "$@" >"$log" 2>&1 && return 0
+    "$TRAINYARD_ROOT/.venv/bin/python" -I -m pip --disable-pip-version-check "$@" >"$log" 2>&1 && return 0
     _trainyard_say "pip failed; the last lines of .venv/install.log:"
     grep -v '^WARNING' "$log" | tail -n 15 >&2
     return 1
@@ -62,14 +62,14 @@ _trainyard_install() (
         return 1
     }
     started=$SECONDS
-    if grep -qsx "place $TRAINYARD_ROOT" "$venv/installed" && "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    if grep -qsx "place $TRAINYARD_ROOT" "$venv/installed" && "$venv/bin/python" -I -m pip --version >/dev/null 2>&1; then
         _trainyard_say "updating .venv: pyproject.toml, constraints.txt or the wanted extras have changed"
         rm "$venv/installed"
     else
         # Without a stamp an install was cut off. Half-copied packages look like whole ones, so everything starts clean.
         [ -d "$venv" ] && _trainyard_say "the last install did not finish; starting it again"
         _trainyard_say "making .venv with $("$python" --version) (once; takes a few minutes)"
-        "$python" -m venv --clear "$venv" || {
+        "$python" -I -m venv --clear "$venv" || {
             _trainyard_say "python could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv"
             return 1
         }
@@ -103,4 +103,5 @@ _trainyard_main() {
 }
 
 _trainyard_main || exit 2
+export PYTHONUTF8=1 # text is UTF-8, whatever the locale
 export PYTHONPATH="$TRAINYARD_ROOT${PYTHONPATH:+:$PYTHONPATH}"

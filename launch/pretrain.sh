@@ -2,4 +2,4 @@
 # Pretrains a language model: bash launch/pretrain.sh [overrides]   (bash launch/pretrain.sh --help lists them)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-exec python -m pretrain "$@"
+exec python "$TRAINYARD_ROOT/trainyard/start.py" pretrain "$@"

@@ -2,3 +2,5 @@
 
 Read train.py first: it builds a run from top to bottom.
 """
+
+import trainyard  # noqa: F401 - `python -m pretrain` finds no file of the working directory from here on

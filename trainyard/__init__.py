@@ -4,7 +4,11 @@ docs/architecture.md says what the packages are for and which way imports point.
 checkout and in an installed wheel alike.
 """
 
-from pathlib import Path
+from trainyard import start
+
+start.settle_program()  # before any import that may find a file of the user
+
+from pathlib import Path  # noqa: E402
 
 __version__ = "0.1.0"
 

@@ -184,7 +184,7 @@ def test_overrides_are_taken_as_they_are_and_secrets_stay_secret(
     seen = set(command_lines(live))
     done = live.end()
     assert done.code == 0, done.stderr
-    for part in ("-m trainyard prepare", "bin/deepspeed", "pretrain.train"):
+    for part in ("start.py trainyard prepare", "bin/deepspeed", "pretrain.train"):
         assert any(part in words for words in seen)
     assert not any(SECRET in words for words in seen), "a process that the command starts shows it to everybody"
     assert not list(Path().glob("pwned")) and not list(outputs.rglob("pwned"))

@@ -16,6 +16,7 @@ from nodes import Node, nodes, wait_for_ssh  # noqa: F401
 from test_surroundings import SECRET, STRANGE
 
 from trainyard.checkpoint.manifest import verify
+from trainyard.machine.processes import START
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +116,7 @@ TARGETS: dict[str, Callable[[Yard, Live], psutil.Process | None]] = {
     "ssh to node-b": lambda yard, live: yard.find(0, "-- node-b"),
     "node-b's watch": lambda yard, live: yard.find(1, "trainyard.control.launchers.node"),
     "node-b's launcher": lambda yard, live: yard.find(1, "deepspeed.launcher.launch"),
-    "node-b's rank": lambda yard, live: yard.find(1, "-m pretrain.train"),
+    "node-b's rank": lambda yard, live: yard.find(1, f"-u {START} pretrain.train"),
 }
 
 
@@ -190,7 +191,7 @@ def test_nodes_that_are_cut_off_from_each_other_both_end(yard: Yard, zero2_run: 
 def test_a_rank_that_dies_elsewhere_is_named(yard: Yard, zero2_run: Finished) -> None:
     live = yard.over_ssh("nodes-rank-killed", "trainer.save_steps=5")
     live.wait_for_step(7)
-    victim = yard.find(1, "-m pretrain.train")
+    victim = yard.find(1, f"-u {START} pretrain.train")
     assert victim is not None
     victim.kill()
     done = live.end()

@@ -65,8 +65,10 @@ def redirect(out: Path, err: Path) -> None:
 
 def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
     """Takes the place of launchers.local.start: forks the ranks, each with the environment that DeepSpeed gives it."""
+    from trainyard.machine.processes import START
+
     options = dict(item.removeprefix("--").split("=") for item in arguments if "=" in item and item.startswith("--"))
-    module, *words = arguments[arguments.index("--module") + 1 :]
+    module, *words = arguments[arguments.index(START) + 1 :]
     ranks = int(options["num_gpus"])
 
     def rank(number: int) -> int:
@@ -91,7 +93,7 @@ def start_ranks(arguments: list[str], env: dict[str, str], log: Path) -> Any:
 
 
 def control(request: dict[str, Any]) -> int:
-    """Does the work of `python -m pretrain`, and returns its exit code."""
+    """Does the work of `bash launch/pretrain.sh`, and returns its exit code."""
     from trainyard.commands import train
     from trainyard.control.launchers import local
     from trainyard.machine.signals import StopSignals

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -90,15 +91,29 @@ def test_the_same_command_again_says_that_it_is_finished(zero2_run: Finished, pr
     assert again.status == zero2_run.status
 
 
-def test_a_killed_run_resumes_to_the_same_weights(zero2_run: Finished, outputs: Path, corpus: Path) -> None:
-    """SIGKILL ends every process after the first checkpoint; then the same command goes on."""
-    arguments = command(outputs, "killed", corpus, "trainer.save_steps=6", SLOW)
-    run = outputs / "pretrain" / "killed"
+HOSTILE = {
+    "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "RANK": "3", "WORLD_SIZE": "8",
+    "OMPI_COMM_WORLD_RANK": "1", "TORCHELASTIC_USE_AGENT_STORE": "True", "ACCELERATE_DYNAMO_BACKEND": "INDUCTOR",
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+}  # fmt: skip
+"""No UTF-8, and what other launchers leave in a shell."""
+
+
+def test_a_killed_run_resumes_to_the_same_weights(
+    zero2_run: Finished, outputs: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """SIGKILL ends every process after the first checkpoint; then the same command goes on, in hostile surroundings."""
+    names = ["run.name='中断'", f"data.sources=[{{path: '{tmp_path / '语料.jsonl'}', format: jsonl}}]"]
+    shutil.copy(corpus, tmp_path / "语料.jsonl")
+    arguments = command(outputs, "killed", corpus, "trainer.save_steps=6", SLOW, *names)
+    run = outputs / "pretrain" / "中断"
     process = start(arguments, (run / "checkpoints" / "checkpoint-6" / "manifest.json").exists)
     kill_everything(process)
     assert json.loads((run / "status.json").read_text())["state"] == "running"  # none could change it
 
-    done = subprocess.run(arguments, env=clean_env(), capture_output=True, text=True)
+    for name in ("pretrain", "trainyard", "deepspeed", "token", "torch", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')\n")
+    done = subprocess.run(arguments, env=clean_env(**HOSTILE), cwd=tmp_path, capture_output=True, text=True)
     resumed = Finished(done.returncode, done.stdout, done.stderr, 0, run)
     assert resumed.code == 0, done.stdout + done.stderr
     (step,) = resumed.status["resumed_from"]

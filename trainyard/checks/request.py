@@ -4,6 +4,7 @@ A message has the value, the rule and the fix. Nothing here writes, imports torc
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ from trainyard.rundir.directory import RunDir, unfit
 DOCUMENTS = ("line", "paragraph", "file")
 """Legal values of data.sources[].document."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Environment variables with a number of threads."""
+
 METRICS = ("loss", "eval_loss", "perplexity", "eval_perplexity")
 """Legal values of trainer.metric_for_best_model: losses, the smaller the better."""
 
@@ -41,7 +45,17 @@ def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> l
     found.extend(_deepspeed(config, devices))
     found.extend(_launch(config, hosts))
     found.extend(_run(config, run))
+    found.extend(_environment())
     return found
+
+
+def _environment() -> Iterator[str]:
+    """Variables that PyTorch's and accelerate's start would fail at, or pass over."""
+    for name in THREADS:
+        value = os.environ.get(name)
+        if value is not None and not re.fullmatch(r"[1-9][0-9]*", value.strip()):
+            fix = f"unset {name}, and every rank gets its share of the cores"
+            yield f"{name}={value!r} in the environment: must be a whole number of threads, at least 1; {fix}"
 
 
 def choice_and_number_problems(config: Config) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """A checkpoint of other ranks, or of another ZeRO stage, made fit for the launch that is to come."""
 
 import shutil
-import sys
 from pathlib import Path
 
 from trainyard.checkpoint.directory import lack_of_space
@@ -12,6 +11,7 @@ from trainyard.control import report
 from trainyard.control.helper import run_helper
 from trainyard.control.say import say
 from trainyard.errors import FAILED, STOPPED, Ended
+from trainyard.machine.processes import python
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir
 
@@ -35,7 +35,7 @@ def loadable(start: Path, config: Config, run_dir: RunDir, env: dict[str, str], 
         raise Ended(FAILED, problem)
     log = run_dir.logs / "conversion.log"
     with log.open("w", encoding="utf-8") as stream:
-        command = [sys.executable, "-m", "trainyard.checkpoint.convert", str(start), str(target)]
+        command = python("trainyard.checkpoint.convert", str(start), str(target))
         command += ["--fp16"] if config.trainer.fp16 and config.deepspeed.config else []
         outcome = run_helper(command, env, stop, errors=stream)
     if stop.count:

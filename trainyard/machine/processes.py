@@ -1,16 +1,27 @@
-"""Processes that must not outlive the process that started them."""
+"""Processes of ours: how they are started, and that they do not outlive the process that started them."""
 
 import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
 
 import psutil
 
+from trainyard import ROOT
+
+START = str(ROOT / "trainyard" / "start.py")
+"""The program that runs a module in surroundings of ours."""
+
 _PR_SET_PDEATHSIG = 1
+
+
+def python(module: str, *words: str) -> list[str]:
+    """The command line that runs a module as `python -m` does, wherever it is started: see trainyard.start."""
+    return [sys.executable, START, module, *words]
 
 
 def end_with_parent(number: signal.Signals) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from trainyard.config.overrides import spelled
 from trainyard.config.stages import STAGES
 from trainyard.machine.devices import Devices
-from trainyard.machine.processes import end_with_parent
+from trainyard.machine.processes import end_with_parent, python
 from trainyard.sweeps.grid import Point
 
 
@@ -96,7 +95,7 @@ class Pool:
 
 def command(stage: str, sweep: str, point: Point, devices: int | None = None) -> list[str]:
     """The command of a point, on `devices` ranks; None leaves their number to the point's own overrides."""
-    return [sys.executable, "-m", STAGES[stage].module, *overrides(sweep, point, devices)]
+    return python(STAGES[stage].module, *overrides(sweep, point, devices))
 
 
 def overrides(sweep: str, point: Point, devices: int | None = None) -> list[str]:

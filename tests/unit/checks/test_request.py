@@ -47,6 +47,15 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert found(tmp_path, f"launch.master_port={port}") == []
 
 
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+@pytest.mark.parametrize("value", ["", "0", "-1", "four", "4,2", "2.0"])
+def test_threads_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert only(tmp_path).startswith(f"{name}={value!r} in the environment: must be a whole number of threads")
+    monkeypatch.setenv(name, "4")
+    assert found(tmp_path) == []
+
+
 def test_a_live_run_is_named_and_a_dead_lock_does_not_block(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "out" / "pretrain" / "default")
     assert run.acquire()

@@ -11,6 +11,7 @@ from trainyard.config.schema import Config
 from trainyard.control import conversion
 from trainyard.control.helper import Outcome
 from trainyard.errors import FAILED, STOPPED, Ended
+from trainyard.machine.processes import START
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir
 
@@ -57,7 +58,7 @@ def test_one_of_another_number_of_ranks_is_converted(yard: Yard, capsys: pytest.
     yard.written_by(2)
     target = yard.run.converted / "checkpoint-5"
     assert yard.loadable() == target
-    assert yard.commands[0][1:] == ["-m", "trainyard.checkpoint.convert", str(yard.start), str(target)]
+    assert yard.commands[0][1:] == [START, "trainyard.checkpoint.convert", str(yard.start), str(target)]
     assert capsys.readouterr().out == (
         "checkpoint-5: written by 2 ranks under ZeRO-2; converting it for 4 ranks under ZeRO-2\n"
     )

@@ -31,7 +31,9 @@ def test_it_is_that_of_the_command_or_of_this_machine(
     (tmp_path / "local.yaml").write_text(settings)
     (tmp_path / "launch").mkdir()
     (tmp_path / "launch" / "dashboard.sh").write_text((ROOT / "launch" / "dashboard.sh").read_text())
-    (tmp_path / "launch" / "env.sh").write_text(f"export PATH={tmp_path}/bin:{Path(sys.executable).parent}:$PATH\n")
+    (tmp_path / "launch" / "env.sh").write_text(
+        f"TRAINYARD_ROOT={ROOT}\nexport PATH={tmp_path}/bin:{Path(sys.executable).parent}:$PATH\n"
+    )
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "swanlab").write_text(FAKE_SWANLAB)
     (tmp_path / "bin" / "swanlab").chmod(0o755)

@@ -10,7 +10,7 @@ from conftest import ROOT, clean_env
 FAKE_PYTHON = """#!/bin/bash
 # Makes an "environment" whose python is this script; fails at the pip call whose number is in $FAIL_AT.
 case "$*" in
-    "-m venv --clear "*) rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; echo venv >>"$CALLS" ;;
+    "-I -m venv --clear "*) rm -rf "$5"; mkdir -p "$5/bin"; cp "$0" "$5/bin/python"; echo venv >>"$CALLS" ;;
     *" install "*) echo "pip ${*: -1}" >>"$CALLS"; [ "$(grep -c ^pip "$CALLS")" != "$FAIL_AT" ] ;;
     *importlib.metadata*) exit 1 ;;
     --version) echo "Python 3.99" ;;
@@ -43,7 +43,7 @@ class Checkout:
             "CALLS": str(self.calls),
             "FAIL_AT": str(fail_at),
         }
-        script = f"source {self.root}/launch/env.sh && command -v python"
+        script = f"source {self.root}/launch/env.sh && [ $PYTHONUTF8 = 1 ] && command -v python"
         done = subprocess.run(["bash", "-c", script], env=clean | env, capture_output=True, text=True, cwd="/")
         return done.returncode, self.calls.read_text().splitlines(), done.stdout.strip()
 

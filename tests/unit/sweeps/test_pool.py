@@ -4,6 +4,7 @@ import pytest
 
 from trainyard.config.compose import compose
 from trainyard.machine.devices import Devices
+from trainyard.machine.processes import START
 from trainyard.rundir.directory import run_path
 from trainyard.sweeps import pool
 from trainyard.sweeps.grid import Grid, Point, read
@@ -45,7 +46,7 @@ def test_the_sweeps_name_reaches_its_points(arguments: list[str]) -> None:
 def test_the_command_of_a_point_runs_its_stage_on_its_share() -> None:
     point = Point("seed=1", {"run.seed": "1"}, ("launch.num_devices=8", "run.seed=1"))
     names = ["run.sweep=mine", "run.name='seed=1'"]
-    start = [sys.executable, "-m", "pretrain"]
+    start = [sys.executable, START, "pretrain"]
     assert pool.command("pretrain", "mine", point, 2) == [*start, "run.seed=1", "launch.num_devices=2", *names]
     assert pool.command("pretrain", "mine", point) == [*start, "launch.num_devices=8", "run.seed=1", *names]
     config = compose("pretrain", pool.overrides("mine", point))

@@ -1,6 +1,7 @@
 """DeepSpeed's launcher on this node: its command line, its environment, and the processes it starts."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,14 +11,22 @@ from pathlib import Path
 
 import psutil
 
-from trainyard import ROOT
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.machine import signals
 from trainyard.machine.devices import Devices
 from trainyard.machine.ports import free_port
-from trainyard.machine.processes import session
+from trainyard.machine.processes import START, python, session
 from trainyard.rundir.directory import RunDir
+from trainyard.start import DIRECTORY
+
+OF_ANOTHER_LAUNCH = re.compile(
+    r"(OMPI|OPAL|ORTE|PRTE|PMI|PMIX|PALS|MPI|MPICH|MV2|I_MPI|SLURM|TORCHELASTIC|PET|ACCELERATE|FSDP|MEGATRON_LM|FP8|"
+    r"PARALLELISM_CONFIG)_.*|((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|NODE_RANK|CROSS_(RANK|SIZE)|LOCAL_SIZE|ROLE_NAME|"
+    r"MASTER_(ADDR|PORT)"
+)
+"""Environment variables with which MPI, Slurm, torchrun and accelerate tell their processes what they are, as they are
+left over in a shell. In a rank they would speak of another launch, and accelerate's would change the training."""
 
 
 def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) -> list[str]:
@@ -31,11 +40,11 @@ def command(config: Config, devices: Devices, run: RunDir, resume: Path | None) 
         rank.append(str(resume))
     script = Path(sys.executable).with_name("deepspeed")
     return [
-        *([str(script)] if script.exists() else [sys.executable, "-m", "deepspeed.launcher.runner"]),
+        *([str(script)] if script.exists() else python("deepspeed.launcher.runner")),
         "--no_local_rank",
         *_placement(config, devices, run),
         f"--master_port={launch.master_port or free_port()}",
-        "--module",
+        START,
         *rank,
     ]
 
@@ -48,7 +57,7 @@ def _placement(config: Config, devices: Devices, run: RunDir) -> list[str]:
     """
     launch = config.launch
     if launch.node_rank is not None:
-        hostfile = run.logs / f"hostfile-{launch.node_rank}"
+        hostfile = (run.logs / f"hostfile-{launch.node_rank}").absolute()
         slots = [f"node-{number} slots={launch.num_devices}\n" for number in range(launch.num_nodes)]
         hostfile.write_text("".join(slots), encoding="utf-8")
         here = [f"--node_rank={launch.node_rank}", f"--master_addr={launch.master_addr}"]
@@ -61,8 +70,7 @@ def _placement(config: Config, devices: Devices, run: RunDir) -> list[str]:
 
 def environment(config: Config, devices: Devices) -> dict[str, str]:
     """The environment of the launcher and, through it, of every rank."""
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [env.get("PYTHONPATH")])])
+    env = {name: value for name, value in os.environ.items() if not OF_ANOTHER_LAUNCH.fullmatch(name)}
     env["TRAINYARD_CONTROLLER"] = f"{socket.gethostname()} {os.getpid()}"
     env.setdefault("TOKENIZERS_PARALLELISM", "false")
     env.setdefault("OMP_NUM_THREADS", str(_threads(config, devices)))
@@ -111,10 +119,15 @@ class LocalLaunch:
 
 
 def start(arguments: list[str], env: dict[str, str], log: Path) -> LocalLaunch:
-    """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone."""
+    """Starts the launcher in a session of its own, so that Ctrl-C in the terminal reaches the controller alone.
+
+    It works in the folder of the log, and the ranks in this process's working directory: see trainyard.start.
+    """
+    env = env | {DIRECTORY: str(Path.cwd())}
     with log.open("wb") as stream, signals.held_back():
         return LocalLaunch(
             subprocess.Popen(
-                arguments, env=env, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+                arguments, env=env, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                start_new_session=True,
             )
-        )
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""One node's part of a launch over ssh: `python -m trainyard.control.launchers.node`, started by launchers/ssh.py.
+"""One node's part of a launch over ssh: the module trainyard.control.launchers.node, started by launchers/ssh.py.
 
 Standard input tells it what to do. The first line is a NodeRequest; further lines are signs of life; the end of the
 input means that the controller is gone or ends the launch.

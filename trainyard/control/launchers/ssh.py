@@ -11,17 +11,16 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainyard import ROOT
 from trainyard.config.schema import Config
 from trainyard.control.launchers import hostfile
 from trainyard.control.launchers.node_request import NodeRequest
 from trainyard.machine import ports, signals
+from trainyard.machine.processes import python
 from trainyard.rundir.directory import RunDir
 
 SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=30")
@@ -97,7 +96,7 @@ class SshLaunch:
 def start(config: Config, run: RunDir, resume: Path | None) -> SshLaunch:
     """Starts the ranks on all nodes. The output of ssh and of the nodes goes to the launcher's log."""
     hosts = list(hostfile.read_hostfile(config.launch.hostfile))
-    command = f"cd {shlex.quote(str(ROOT))} && exec {shlex.quote(sys.executable)} -m trainyard.control.launchers.node"
+    command = f"exec {shlex.join(python('trainyard.control.launchers.node'))}"
     request = NodeRequest(
         environment=shared_environment(),
         directory=str(Path.cwd()),

@@ -12,7 +12,7 @@ from functools import partial
 from trainyard.config.stages import STAGES
 from trainyard.data.preparation import division
 from trainyard.data.preparation.request import DataRequest, Share
-from trainyard.machine.processes import end_with_parent
+from trainyard.machine.processes import end_with_parent, python
 
 MOST_PROCESSES = 16
 """Processes by default, at most: each takes half a gigabyte of memory."""
@@ -61,7 +61,7 @@ def helpers(request: DataRequest, overrides: list[str], share: Share | None, pro
 def child(stage: str, overrides: Sequence[str], env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of a process that prepares, or helps to prepare."""
     further = {OVERRIDES: json.dumps(list(overrides))}
-    return [sys.executable, "-m", "trainyard", "prepare", stage], {**HEAP, **env, **further}
+    return python("trainyard", "prepare", stage), {**HEAP, **env, **further}
 
 
 def worthwhile(request: DataRequest, cores: int) -> int:

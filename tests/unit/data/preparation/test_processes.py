@@ -11,6 +11,7 @@ from trainyard.data.preparation import division
 from trainyard.data.preparation import processes as preparation
 from trainyard.data.preparation.processes import worthwhile
 from trainyard.data.preparation.request import DataRequest
+from trainyard.machine.processes import START
 
 MEBIBYTE = (b'{"messages": []}'.ljust(1023) + b"\n") * 1024
 
@@ -46,7 +47,7 @@ def test_no_more_processes_than_parts_and_than_there_may_be(tmp_path: Path, monk
 def test_a_preparation_begins_with_a_bounded_heap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child of ours has the variables from its start; a command that a user types starts itself again, once."""
     command, env = preparation.child("pretrain", ["a=1"], {"PATH": "/bin", "MALLOC_ARENA_MAX": "4"})
-    assert command[1:] == ["-m", "trainyard", "prepare", "pretrain"]
+    assert command[1:] == [START, "trainyard", "prepare", "pretrain"]
     assert env == {
         "PATH": "/bin",
         "MALLOC_ARENA_MAX": "4",
