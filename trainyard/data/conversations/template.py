@@ -1,14 +1,15 @@
 """Any Jinja chat template as a loss mask: a conversation, rendered once and cut into fragments, learned or not.
 
-The steps, a module each: spelling (placeholders for special tokens that the content spells), rendering (messages to
-text), answers and turn_ends (the stretches that are learned, verified), exchanges (where the text may be cut),
-fragments (the text cut up).
+The steps, a module each: spelling (placeholders for special tokens that the content spells), arguments (of calls, as
+objects or as text), rendering (messages to text), answers, turn_ends and calls (the stretches that are learned,
+verified), exchanges (where the text may be cut), fragments (the text cut up).
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from trainyard.data.conversations.answers import Answers
+from trainyard.data.conversations.arguments import Arguments
 from trainyard.data.conversations.conversation import Conversation, Message
 from trainyard.data.conversations.exchanges import exchange_starts
 from trainyard.data.conversations.fragments import Cutter, Fragment, Rendered
@@ -53,6 +54,7 @@ class ChatTemplate:
             raise ConversationError("the chat template has characters for private use, which stand for others here")
         self._learn, self._learn_prompt = learn, learn_prompt
         self._render = Renderer(source, tokenizer.special_tokens_map | (variables or {}))
+        self._arguments = Arguments(self._render)
         added = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
         special = {token.content for token in added} | set(tokenizer.all_special_tokens)
         self._encoded_in_text = special - {token.content for token in added}
@@ -78,8 +80,11 @@ class ChatTemplate:
         """
         learned = self._messages_to_learn(conversation)
         spelling = Spelling(self._special, self._special_in_answer)
-        messages = [spelling.message(message) for message in conversation.messages]
-        whole = Rendering(self._render, self._markup, messages, spelling.value(conversation.tools))
+        spelled, tools = (
+            [spelling.message(message) for message in conversation.messages],
+            spelling.value(conversation.tools),
+        )
+        whole = Rendering(self._render, self._markup, self._arguments(spelled, tools), tools)
         if forged := self._encoded_in_text & set(spelling.spelled):
             raise ConversationError(
                 f"it spells {min(forged)!r}, which the tokenizer finds in any text; mark it special in tokenizer.json"
@@ -97,8 +102,8 @@ class ChatTemplate:
             ConversationError: the template does not take the messages.
         """
         spelling = Spelling(self._special, self._special_in_answer)
-        prepared = [spelling.message(message) for message in messages]
-        text = self._render(prepared, spelling.value(tools), prompt=True)
+        prepared, given = [spelling.message(message) for message in messages], spelling.value(tools)
+        text = self._render(self._arguments(prepared, given), given, prompt=True)
         return self._cut(text, [], CutPoints(), spelling)
 
     def _messages_to_learn(self, conversation: Conversation) -> list[int]:

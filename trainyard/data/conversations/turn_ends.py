@@ -1,8 +1,8 @@
 """Where an answer ends, and whether the text up to there is the message: no more and no less."""
 
-import json
 from typing import NamedTuple
 
+from trainyard.data.conversations.calls import check_calls
 from trainyard.data.conversations.conversation import Message
 from trainyard.data.conversations.rendering import Rendering
 from trainyard.errors import ConversationError
@@ -66,24 +66,14 @@ def _end_of_call(whole: Rendering, number: int, begin: int, is_last: bool) -> Tu
     is_same = whole.text.startswith(own + token, begin)
     end = begin + len(own) if is_same else max(whole.text.find(token, begin), begin)
     said = whole.text[begin:end].lstrip()
-    reasoning, _ = _parts(whole.messages[number])
+    reasoning, beside = _parts(whole.messages[number])
     if not own.endswith(said) or not _may_precede(whole, own.removesuffix(said).strip(), reasoning):
         raise ConversationError(f"message {number}: the template renders the call otherwise when more is said")
     _require_reasoning(number, reasoning, said, is_last)
-    _check_call(whole.messages[number], number, said)
-    return TurnEnd(token, end + len(token))
-
-
-def _check_call(message: Message, number: int, said: str) -> None:
-    """Are the text beside the calls, their names and their arguments in what the template renders?"""
-    if _parts(message)[1] not in said:
+    if beside not in said:
         raise ConversationError(f"message {number}: the template leaves out what is said beside the call")
-    for call in message["tool_calls"]:
-        name, arguments = call["function"]["name"], call["function"]["arguments"]
-        if name not in said or not all(key in said or json.dumps(key)[1:-1] in said for key in arguments):
-            raise ConversationError(f"message {number}: the template leaves out the call of {name!r}")
-        if arguments and str(arguments) in said:
-            raise ConversationError(f"message {number}: the template writes arguments as Python, not as JSON")
+    check_calls(whole, number, said)
+    return TurnEnd(token, end + len(token))
 
 
 def _may_precede(whole: Rendering, text: str, reasoning: str) -> bool:

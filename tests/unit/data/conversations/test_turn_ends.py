@@ -69,7 +69,10 @@ def test_what_follows_the_conversation_is_not_learned() -> None:
 @pytest.mark.parametrize("call, reason", [
     ("call.function.name", "message 1: the template leaves out the call of 'add'"),
     ("call.function.arguments | tojson", "message 1: the template leaves out the call of 'add'"),
-    ("call.function.name ~ call.function.arguments", "message 1: the template writes arguments as Python, not as JSON"),
+    (
+        "call.function.name ~ dict(call.function.arguments)",
+        "message 1: the template writes arguments as Python, not as JSON",
+    ),
     (
         "call.function | tojson if loop.last and not turns.more",
         "message 1: the template renders the call otherwise when more is said",
