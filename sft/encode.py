@@ -52,7 +52,8 @@ class Encoder:
         """The tokens of the conversations; those that cannot be learned are in `refused`, with the reason."""
         rendered = [self._try_render(conversation) for conversation in conversations]
         refused = {number: found for number, found in enumerate(rendered) if isinstance(found, str)}
-        return self._encode([found for found in rendered if isinstance(found, Rendered)])._replace(refused=refused)
+        kept = [found for found in rendered if isinstance(found, Rendered)]
+        return self._encode(kept)._replace(refused=refused, notes=[found.notes for found in kept])
 
     def _try_render(self, conversation: Conversation) -> Rendered | str:
         """The conversation, cut at every answer, or the reason why it cannot be learned."""

@@ -158,7 +158,17 @@ def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> N
     store = StoreSummary.read(prepared.store)
     screen.print(f"tokenized by {store.tokenizer_backend}: {store.backend_reason}")
     table = Table("prepared", "", show_header=False)
-    rows = ("documents", "held_out", "rejected", "cut", "dropped", "tokens", "learned_tokens", "bytes_per_token")
+    rows = (
+        "documents",
+        "held_out",
+        "rejected",
+        "empty",
+        "cut",
+        "dropped",
+        "tokens",
+        "learned_tokens",
+        "bytes_per_token",
+    )
     for key in (key for key in (*rows, "sequences", "tail") if key in summary):
         table.add_row(key.replace("_", " "), f"{summary[key]:,}")
     table.add_row("fill", f"{summary['fill']:.2%}")
@@ -172,6 +182,8 @@ def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> N
             f"{bound // 2 + 1:,} to {bound:,}" if bound > 2 else f"{bound}", f"{count:,}", "█" * -(-40 * count // most)
         )
     screen.print(bars)
+    for line in summary["notes"]:
+        screen.print(line)
     if not summary["sequences"]:
         screen.print("there is nothing to train on: not one sequence. Use a smaller data.block_size or more text")
     if summary["rejected"]:

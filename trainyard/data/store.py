@@ -13,7 +13,7 @@ uint16 where the vocabulary fits and uint32 elsewhere, and for conversations `lo
 import bisect
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,11 +30,33 @@ _UNKNOWN = 2**32 - 1
 
 
 @dataclass(frozen=True)
+class Noted:
+    """What a user should know of some documents of a source."""
+
+    what: str
+    """A sentence."""
+    count: int
+    """Documents of which it is true."""
+    example: str = ""
+    """How it looks in the first of them."""
+
+
+@dataclass(frozen=True)
 class SourceCounts:
     """What a store holds of one source."""
 
     documents: int
     tokens: int
+    empty: int = 0
+    """Documents that were left out because they hold no text."""
+    notes: list[Noted] = field(default_factory=list)
+    """The most frequent first."""
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> "SourceCounts":
+        """From JSON. Keys of another version are passed over."""
+        notes = [Noted(**known(Noted, note)) for note in fields.get("notes", [])]
+        return cls(**{**known(cls, fields), "notes": notes})
 
 
 @dataclass(frozen=True)
@@ -63,7 +85,7 @@ class StoreSummary:
     def read(cls, store: Path) -> "StoreSummary":
         """The summary of a store. Keys of another version are passed over."""
         fields = json.loads((store / "summary.json").read_text(encoding="utf-8"))
-        sources = [SourceCounts(**known(SourceCounts, source)) for source in fields["sources"]]
+        sources = [SourceCounts.read(source) for source in fields["sources"]]
         return cls(**{**known(cls, fields), "sources": sources})
 
     def write(self, store: Path) -> None:

@@ -6,6 +6,7 @@ import torch.distributed as dist
 
 from trainyard.config.schema import Config
 from trainyard.data.batches.dataset import Datasets
+from trainyard.data.preparation import notes
 from trainyard.errors import StoppedError
 from trainyard.model.size import count_parameters
 from trainyard.rundir.messages import Phase
@@ -34,6 +35,7 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
         f"budget     {args.max_steps:,} steps = {args.max_steps * per_step:,} tokens "
         f"= {args.max_steps * batch_layout.global_batch / len(datasets.train):.2f} epochs",
     ]
+    lines += [f"note       {line}" for line in notes.lines(config.data.sources, datasets.train.store.summary.sources)]
     this.say("\n".join(lines))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from trainyard.config.schema import Config
+from trainyard.config.schema import Config, DataConfig, SourceConfig
 from trainyard.data.batches.loader import BatchLayout
+from trainyard.data.store import SourceCounts
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.rank import Rank
 from trainyard.training.finish import announce, final_metrics
@@ -24,11 +25,15 @@ def test_the_announcement_counts_the_ranks(
     trainer = SimpleNamespace(args=args, batch_layout=batch_layout, model=torch.nn.Linear(2, 2))
     callbacks = SimpleNamespace(speed=SimpleNamespace(tokens_per_step=48))
     training: Any = SimpleNamespace(trainer=trainer, callbacks=callbacks)
-    train: Any = type("Sequences", (list,), {"plan": SimpleNamespace(fill=0.5)})([0] * 12)
+    store = SimpleNamespace(summary=SimpleNamespace(sources=[SourceCounts(5, 9, empty=3)]))
+    train: Any = type("Sequences", (list,), {"plan": SimpleNamespace(fill=0.5), "store": store})([0] * 12)
     datasets: Any = SimpleNamespace(train=train, evaluation=None)
     (tmp_path / "logs").mkdir()
-    announce(Rank(0, world_size, RunDir(tmp_path), None), Config(stage="pretrain"), training, datasets)
-    assert f"({ranks} x 2 sequences x 3 accumulated)" in capsys.readouterr().out
+    config = Config(stage="pretrain", data=DataConfig(sources=[SourceConfig(path="a.txt", format="text")]))
+    announce(Rank(0, world_size, RunDir(tmp_path), None), config, training, datasets)
+    said = capsys.readouterr().out
+    assert f"({ranks} x 2 sequences x 3 accumulated)" in said
+    assert "note       a.txt: 3 empty documents are left out\n" in said
 
 
 def test_the_last_value_of_each_metric_and_the_first_of_each_loss(tmp_path: Path) -> None:

@@ -18,6 +18,15 @@ class Fragment(NamedTuple):
     is_learned: bool
 
 
+class Note(NamedTuple):
+    """What a user should know about how a conversation is rendered."""
+
+    what: str
+    """The same sentence for all conversations of which it is true."""
+    example: str = ""
+    """How it looks in this one."""
+
+
 class Rendered(NamedTuple):
     """A conversation as a template renders it."""
 
@@ -28,6 +37,7 @@ class Rendered(NamedTuple):
     """The indices of the fragments with which exchanges begin."""
     spells: bool = False
     """Does the content spell a special token, which is text here?"""
+    notes: tuple[Note, ...] = ()
 
 
 class Cutter:

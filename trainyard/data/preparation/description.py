@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from trainyard.data.store import Noted
 from trainyard.files import known, write_bytes
 
 
@@ -13,6 +14,10 @@ class Description:
 
     documents: list[int]
     """Documents of each source."""
+    empty: list[int]
+    """Documents of each source that were left out because they hold no text."""
+    notes: list[list[Noted]]
+    """For each source what a user should know of some of its documents."""
     rejected: int
     """Documents that were left out."""
     bytes: int
@@ -36,7 +41,8 @@ class Description:
         fields = json.loads(path.read_text(encoding="utf-8"))
         try:
             started, ended = fields["span"]
-            return cls(**{"learned_tokens": None, **known(cls, fields), "span": (started, ended)})
+            notes = [[Noted(**note) for note in source] for source in fields["notes"]]
+            return cls(**{"learned_tokens": None, **known(cls, fields), "notes": notes, "span": (started, ended)})
         except (TypeError, KeyError) as error:
             raise ValueError(f"{path}: holds no description of a part: {error!r}") from error
 

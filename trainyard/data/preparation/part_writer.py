@@ -1,5 +1,6 @@
 """One part of a preparation: documents in batches, encoded, and written as an Arrow file with arrays beside it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from trainyard.data.sources.documents import Document
+from trainyard.data.preparation.notes import Notes
+from trainyard.data.sources.documents import Document, Empty
 from trainyard.data.sources.pieces import Piece
 from trainyard.data.sources.reader import Reader, Rejected
-from trainyard.data.store import ArrowWriter, array_types, flat_cut_points
+from trainyard.data.store import ArrowWriter, Noted, array_types, flat_cut_points
 from trainyard.data.tokenization.encoded import Tokens
 from trainyard.errors import DataError
 from trainyard.files import json_lines
@@ -39,6 +41,10 @@ class Counts(NamedTuple):
 
     documents: list[int]
     """Documents of each source."""
+    empty: list[int]
+    """Documents of each source without text, which are left out."""
+    notes: list[list[Noted]]
+    """For each source what a user should know of some of its documents."""
     rejected: int
     bytes: int
     """Bytes of the documents' texts."""
@@ -51,11 +57,13 @@ class Rejections:
 
     Attributes:
         rows: the documents.
+        empty: how many documents of each source hold no text; they are no error.
     """
 
     def __init__(self, stop: bool):
         """`stop`: bad documents end the work; reading goes on until SHOWN of them are found."""
         self.rows: list[Rejected] = []
+        self.empty: Counter[int] = Counter()
         self._stop = stop
 
     @property
@@ -84,6 +92,7 @@ class PartWriter:
         self._arrow, self._readers, self.rejections = arrow, readers, rejections
         self._arrays: dict[str, list[Any]] = {name: [] for name in array_types(arrow.masked)}
         self._documents = [0] * len(readers)
+        self._notes = [Notes() for _ in readers]
         self._bytes = self._learned = 0
 
     def add(self, batch: Batch, encode: Callable[[list[Any]], Tokens]) -> None:
@@ -101,6 +110,8 @@ class PartWriter:
         raw = [_serialized(batch.documents[index]) for index in kept]
         for index in kept:
             self._documents[batch.places[index][0].source] += 1
+        for index, notes in zip(kept, tokens.notes, strict=False):
+            self._notes[batch.places[index][0].source].add(notes)
         self._bytes += sum(map(len, raw))
         self._learned += int(tokens.loss_mask.sum()) if tokens.loss_mask is not None else 0
         cut_points = [flat_cut_points(points) for points in tokens.cut_points]
@@ -121,7 +132,10 @@ class PartWriter:
         rows = self.rejections.rows
         lines = json_lines((row._asdict() for row in rows), ensure_ascii=False)
         Path(f"{prefix}.rejected.jsonl").write_text(lines, encoding="utf-8", errors="backslashreplace")
-        return Counts(self._documents, len(rows), self._bytes, self._learned if self._arrow.masked else None)
+        empty = [self.rejections.empty[source] for source in range(len(self._documents))]
+        notes = [each.noted() for each in self._notes]
+        learned = self._learned if self._arrow.masked else None
+        return Counts(self._documents, empty, notes, len(rows), self._bytes, learned)
 
 
 def batches(pieces: list[Piece], readers: list[Reader], rejections: Rejections) -> Iterator[Batch]:
@@ -138,6 +152,9 @@ def batches(pieces: list[Piece], readers: list[Reader], rejections: Rejections) 
         for number, document in reader(piece):
             if isinstance(document, Rejected):
                 rejections.add(document)
+                continue
+            if isinstance(document, Empty):
+                rejections.empty[piece.source] += 1
                 continue
             documents.append(document)
             places.append((piece, number))

@@ -157,6 +157,8 @@ class Parts:
             _on_disk(file)
         description = Description(
             documents=counts.documents,
+            empty=counts.empty,
+            notes=counts.notes,
             rejected=counts.rejected,
             bytes=counts.bytes,
             learned_tokens=counts.learned_tokens,

@@ -9,6 +9,7 @@ import numpy as np
 
 from trainyard.config.schema import DataConfig
 from trainyard.data.preparation.description import Description
+from trainyard.data.preparation.notes import joined
 from trainyard.data.preparation.part_writer import ADVICE, SHOWN
 from trainyard.data.preparation.parts import Parts
 from trainyard.data.sources.reader import Rejected
@@ -53,14 +54,19 @@ def publish(parts: Parts, store: Path) -> None:
     count = sum(sum(part.documents) for part in described)
     check_rejected(parts.directory, sum(part.rejected for part in described), count, parts.data)
     if not count:
-        raise DataError("data.sources hold no document: every file is empty")
+        raise DataError("data.sources hold no document: all that they hold is empty")
     for name, dtype in array_types(parts.masked).items():
         _join(parts, name, dtype)
     lengths = np.load(parts.directory / "lengths.npy", mmap_mode="r")
     bounds = np.cumsum(np.sum([part.documents for part in described], axis=0)).tolist()
     per_source = [
-        SourceCounts(stop - start, int(lengths[start:stop].sum(dtype=np.int64)))
-        for start, stop in zip([0, *bounds[:-1]], bounds, strict=True)
+        SourceCounts(
+            stop - start,
+            int(lengths[start:stop].sum(dtype=np.int64)),
+            sum(part.empty[source] for part in described),
+            joined(part.notes[source] for part in described),
+        )
+        for source, (start, stop) in enumerate(zip([0, *bounds[:-1]], bounds, strict=True))
     ]
     seconds = _covered([part.span for part in described])
     num_bytes = sum(part.bytes for part in described)

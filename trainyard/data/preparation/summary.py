@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from trainyard.data.preparation.notes import lines
 from trainyard.data.preparation.request import DataRequest, Prepared
 from trainyard.data.sequences import plans
 from trainyard.data.store import TokenStore
@@ -31,6 +32,8 @@ def summarize(prepared: Prepared, request: DataRequest) -> dict[str, Any]:
         "held_out": len(plans.split_documents(store.hashes, request.data.eval_fraction)[1]),
         "tail": made.train.tail,
         "bytes_per_token": round(on_disk / max(1, store.num_tokens), 4),
+        "empty": sum(source.empty for source in store.summary.sources),
+        "notes": lines(request.data.sources, store.summary.sources),
         **{key: getattr(store.summary, key) for key in ("rejected", "tokenizer_backend", "seconds", "mb_per_s")},
         **conversations,
     }

@@ -12,6 +12,10 @@ from trainyard.errors import ConversationError, DataError
 Document = str | Conversation
 
 
+class Empty(NamedTuple):
+    """Takes the place of a document without text, which is left out and counted."""
+
+
 class Fault(NamedTuple):
     """Takes the place of a document that is bad."""
 
@@ -20,9 +24,12 @@ class Fault(NamedTuple):
     """How the bad document begins, if that is known."""
 
 
-def text_document(value: Any, column: str | None, max_bytes: int) -> Document | Fault:
-    """The text of a value: the value itself, or a column of a row. A Fault or a Conversation is returned unchanged."""
-    if isinstance(value, (Fault, Conversation)):
+def text_document(value: Any, column: str | None, max_bytes: int) -> Document | Empty | Fault:
+    """The text of a value: the value itself, or a column of a row; Empty without text or with white space alone.
+
+    What is a document, or stands for one, is returned unchanged.
+    """
+    if isinstance(value, (Fault, Empty, Conversation)):
         return value
     if column is not None:
         if not isinstance(value, dict):
@@ -33,7 +40,7 @@ def text_document(value: Any, column: str | None, max_bytes: int) -> Document | 
         if not isinstance(value, str):
             return Fault(f"column {column!r} must hold text, this is {_kind(value)}")
     if not value or value.isspace():
-        return Fault("an empty document")
+        return Empty()
     try:
         size = len(value) if value.isascii() else len(value.encode("utf-8"))
     except UnicodeEncodeError as error:
@@ -41,12 +48,16 @@ def text_document(value: Any, column: str | None, max_bytes: int) -> Document | 
     return value if size <= max_bytes else Fault(too_long(size, max_bytes), value)
 
 
-def conversation_document(value: Any, form: str, columns: Mapping[str, str], max_bytes: int) -> Conversation | Fault:
-    """A row as a conversation; see formats.parse. A Fault is returned unchanged."""
-    if isinstance(value, Fault):
+def conversation_document(
+    value: Any, form: str, columns: Mapping[str, str], max_bytes: int
+) -> Conversation | Empty | Fault:
+    """A row as a conversation, see formats.parse; Empty if nobody says anything. A Fault is returned unchanged."""
+    if isinstance(value, (Fault, Empty)):
         return value
     try:
         conversation = parse(value, form, columns)
+        if conversation.is_empty:
+            return Empty()
         size = len(conversation.serialized)
     except (ConversationError, UnicodeEncodeError) as error:
         return Fault(str(error))

@@ -18,6 +18,7 @@ from trainyard.data.conversations.formats import COLUMNS
 from trainyard.data.sources import lines, rows
 from trainyard.data.sources.documents import (
     Document,
+    Empty,
     Fault,
     beginning,
     conversation_document,
@@ -74,7 +75,7 @@ class Reader:
         elif source.format not in ("text", "docstrings"):
             self.column = source.columns[0] if source.columns else find_text_column(source.path, self._first_rows())
 
-    def __call__(self, piece: Piece) -> Iterator[tuple[int | None, Document | Rejected]]:
+    def __call__(self, piece: Piece) -> Iterator[tuple[int | None, Document | Empty | Rejected]]:
         """The documents of a piece, in order, each with its number in the piece, which `rejected` asks for.
 
         Raises:
@@ -82,7 +83,7 @@ class Reader:
         """
         self.position = 0
         try:
-            document: Document | Fault
+            document: Document | Empty | Fault
             for number, value in self._found(piece):
                 if self.fields:
                     document = conversation_document(value, self.source.format, self.fields, self.max_bytes)
@@ -108,7 +109,7 @@ class Reader:
         if kept == "hub":
             return rows.dataset_rows(piece, self.source, self.revision)
         if Path(piece.file).stat().st_size == 0:
-            return iter([(None, Fault("the file is empty; remove it, or leave it out of data.sources"))])
+            return iter([(None, Empty())])
         if self.source.format == "docstrings":
             return lines.docstrings(piece, limit)
         if kept == "text" and self.source.document == "file":

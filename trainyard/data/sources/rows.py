@@ -18,7 +18,7 @@ from trainyard.errors import DataError
 
 
 def json_rows(piece: Piece, max_bytes: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Any]]:
-    """The items of a JSON list.
+    """The items of a JSON list; Empty for a file of white space.
 
     Args:
         progress: is told the bytes on disk that were read.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from trainyard.data.sources.documents import Empty
 from trainyard.data.sources.files import COMPRESSED
 from trainyard.errors import DataError
 
@@ -95,7 +96,7 @@ class _Window:
 
 
 def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, Any]]:
-    """The items of a JSON list, each with the line on which it begins, counted from 1.
+    """The items of a JSON list, each with the line on which it begins, counted from 1; Empty for white space alone.
 
     The list is decoded in a window of the file, which grows until it holds an item: up to about 6 * max_bytes
     characters.
@@ -104,7 +105,10 @@ def items(file: str, stream: IO[bytes], max_bytes: int) -> Iterator[tuple[int, A
         DataError: the file is not one JSON list; the line is named.
     """
     decoder, window = json.JSONDecoder(), _Window(file, stream)
-    if (first := window.skip()) != "[":
+    if not (first := window.skip()):
+        yield window.line, Empty()
+        return
+    if first != "[":
         kind = "an object" if first == "{" else repr(first)
         raise DataError(
             f"{file}:{window.line}: format json is one list of objects, this begins with {kind}; jsonl is a format"

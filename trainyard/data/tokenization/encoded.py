@@ -31,7 +31,7 @@ class CutPoints(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """The ids of several documents, one after another. The last three fields are for conversations."""
+    """The ids of several documents, one after another. The last four fields are for conversations."""
 
     ids: npt.NDArray[np.uint32]
     """All ids, flat."""
@@ -43,6 +43,9 @@ class Tokens(NamedTuple):
     """For each document, in tokens from its beginning."""
     refused: Mapping[int, str] = MappingProxyType({})
     """The reasons for documents that gave no ids, by their index in the call. The other fields leave them out."""
+    notes: Sequence[Sequence[tuple[str, str]]] = ()
+    """For each document what a user should know of it: a sentence that is the same for all documents of which it is
+    true, and an example of this document, which may be empty."""
 
     @classmethod
     def join(cls, documents: Sequence[Sequence[int]]) -> "Tokens":

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from trainyard.data.preparation.description import Description
+from trainyard.data.store import Noted
 
 PART = Description(
     documents=[3, 0],
+    empty=[0, 2],
+    notes=[[Noted("tools are left out", 2, "x")], []],
     rejected=1,
     bytes=120,
     learned_tokens=7,
@@ -24,7 +27,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "part-00000.json"
     PART.write(path)
     assert json.loads(path.read_text()) == {
-        "documents": [3, 0], "rejected": 1, "bytes": 120, "learned_tokens": 7, "tokenizer_backend": "tokenizers",
+        "documents": [3, 0], "empty": [0, 2],
+        "notes": [[{"what": "tools are left out", "count": 2, "example": "x"}], []], "rejected": 1, "bytes": 120,
+        "learned_tokens": 7, "tokenizer_backend": "tokenizers",
         "backend_reason": "asked for", "span": [1.5, 2.25], "arrow_bytes": 640,
     }  # fmt: skip
     assert Description.read(path) == PART

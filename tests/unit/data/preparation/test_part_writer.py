@@ -15,7 +15,7 @@ from trainyard.data.preparation import part_writer
 from trainyard.data.preparation.part_writer import ADVICE, Batch, Counts, PartWriter, Rejections, batches
 from trainyard.data.sources.pieces import Piece
 from trainyard.data.sources.reader import Reader, Rejected
-from trainyard.data.store import ArrowWriter
+from trainyard.data.store import ArrowWriter, Noted
 from trainyard.data.tokenization.encoded import CutPoints, Tokens
 from trainyard.errors import DataError
 
@@ -43,7 +43,7 @@ def test_texts_become_rows_with_lengths_and_hashes(tmp_path: Path) -> None:
         writer = PartWriter(arrow, [reader], Rejections(stop=True))
         for batch in batches([piece], [reader], writer.rejections):
             writer.add(batch, by_length)
-    assert writer.close(tmp_path / "part") == Counts([3], 0, len("one" + "three") + 3, None)
+    assert writer.close(tmp_path / "part") == Counts([3], [0], [[]], 0, len("one" + "three") + 3, None)
     assert rows(tmp_path / "part.arrow") == {"input_ids": [[3], [5], [1]]}
     assert np.load(tmp_path / "part.lengths.npy").tolist() == [1, 1, 1]
     hashes = [xxhash.xxh3_64_intdigest(text.encode()) for text in ("one", "three", "二")]
@@ -57,13 +57,13 @@ def test_conversations_have_a_mask_and_cut_points_and_one_that_is_refused_is_lis
     talks = [Conversation([{"role": "user", "content": words}], [None]) for words in ("Hi", "Bye", "So")]
     tokens = Tokens(
         np.array([1, 2, 3], np.uint32), np.array([2, 1]), np.array([0, 1, 1], np.uint8),
-        [CutPoints(0, [1]), CutPoints(None)], {1: "nothing of it is learned"},
+        [CutPoints(0, [1]), CutPoints(None)], {1: "nothing of it is learned"}, [[("tools are left out", "x")], []],
     )  # fmt: skip
     with ArrowWriter(tmp_path / "part.arrow", 100, masked=True) as arrow:
         writer = PartWriter(arrow, [reader], Rejections(stop=False))
         writer.add(Batch(talks, [(piece, number) for number in range(3)], 0), lambda documents: tokens)
     read = sum(len(talk.serialized) for talk in (talks[0], talks[2]))
-    assert writer.close(tmp_path / "part") == Counts([2], 1, read, 2)
+    assert writer.close(tmp_path / "part") == Counts([2], [0], [[Noted("tools are left out", 1, "x")]], 1, read, 2)
     assert rows(tmp_path / "part.arrow") == {"input_ids": [[1, 2], [3]], "loss_mask": [[0, 1], [1]]}
     assert np.load(tmp_path / "part.cuts.npy").tolist() == [0, 1, 2**32 - 1]
     assert np.load(tmp_path / "part.cut_counts.npy").tolist() == [2, 1]
@@ -83,6 +83,19 @@ def test_documents_come_in_batches_of_so_many_characters(tmp_path: Path, monkeyp
         Batch(["three"], [(first, 2)], 8),
         Batch(["4"], [(pieces[1], 0)], 16),
     ]
+
+
+def test_empty_documents_are_counted_for_each_source(tmp_path: Path) -> None:
+    first, reader = source(tmp_path / "a.jsonl", '{"text": ""}\n{"text": "a"}\n{"text": " "}\n', "jsonl")
+    second, other = source(tmp_path / "b.jsonl", '{"text": "b"}\n', "jsonl")
+    third, last = source(tmp_path / "c.jsonl", "", "jsonl")
+    readers = [reader, other, last]
+    with ArrowWriter(tmp_path / "part.arrow", 100) as arrow:
+        writer = PartWriter(arrow, readers, Rejections(stop=True))
+        pieces = [first, second._replace(source=1), third._replace(source=2)]
+        for batch in batches(pieces, readers, writer.rejections):
+            writer.add(batch, by_length)
+    assert writer.close(tmp_path / "part") == Counts([1, 1, 0], [2, 0, 1], [[], [], []], 0, 2, None)
 
 
 def test_bad_documents_end_the_work_when_the_rest_is_read_or_ten_are_found(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from trainyard.data.preparation import part_writer, prepare
 from trainyard.data.preparation.publish import _covered
 from trainyard.data.preparation.summary import summarize
 from trainyard.errors import DataError
-from unit.preparing import request_for, run
+from unit.preparing import request_for, run, tokens, write
 
 
 def bad_corpus(path: Path, good: int, bad: int) -> Path:
@@ -80,10 +80,25 @@ def test_damage_that_hides_documents_stops_even_when_bad_ones_are_skipped(tmp_pa
         run(request_for(tmp_path / "out", tmp_path / "cut.jsonl.gz", on_error="skip", max_rejected=0.9))
 
 
-def test_an_empty_corpus_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").write_text("\n\n")
-    with pytest.raises(DataError, match="no document"):
+@pytest.mark.parametrize("content", ["", "\n\n", '{"text": " "}\n'])
+def test_an_empty_corpus_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "empty.jsonl").write_text(content)
+    with pytest.raises(DataError, match="hold no document: all that they hold is empty"):
         run(request_for(tmp_path / "out", tmp_path / "empty.jsonl"))
+
+
+def test_empty_documents_of_all_parts_are_left_out_and_counted(tmp_path: Path) -> None:
+    """No error, with the strictest settings; the ids are those without them."""
+    texts = make_documents(30)
+    full, sparse = tmp_path / "full.jsonl", tmp_path / "sparse.jsonl"
+    write(full, texts)
+    write(sparse, [text for each in texts for text in (each, "", " \n")])
+    request = request_for(tmp_path / "out", sparse, part_bytes=500)
+    prepared = run(request)
+    assert tokens(prepared) == tokens(run(request_for(tmp_path / "out", full, tokenizer_path=prepared.tokenizer)))
+    summary = summarize(prepared, request)
+    assert (summary["documents"], summary["empty"], summary["rejected"]) == (30, 60, 0)
+    assert summary["notes"] == [f"{sparse}: 60 empty documents are left out"]
 
 
 def test_overlapping_spans_count_once() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from trainyard.data.conversations.conversation import Conversation
 from trainyard.data.sources.documents import (
+    Empty,
     Fault,
     beginning,
     conversation_document,
@@ -28,8 +29,10 @@ TALK = Conversation([{"role": "user", "content": "Hi"}], [None])
     ("一二三", None, "一二三"),
     (Fault("bad", "b"), "a", Fault("bad", "b")),
     (TALK, None, TALK),
-    ("", None, Fault("an empty document")),
-    (" \t\n\u3000", None, Fault("an empty document")),
+    ("", None, Empty()),
+    (" \t\n\u3000", None, Empty()),
+    ({"a": " "}, "a", Empty()),
+    (Empty(), "a", Empty()),
     (["one"], "a", Fault("a document is an object with a text column, this is list \"['one']\"")),
     ({"b": 1, "c": 2}, "a", Fault("no column 'a', only 'b', 'c'")),
     ({}, "a", Fault("no column 'a', only none")),
@@ -54,6 +57,8 @@ def test_a_row_as_a_conversation_or_what_is_wrong_with_it() -> None:
     assert conversation_document(row, "prompt_completion", columns, size - 1) == Fault(too_long(size, size - 1))
     assert conversation_document({}, "prompt_completion", columns, 1000) == Fault("q: must be text, this is missing")
     assert conversation_document(Fault("bad"), "prompt_completion", columns, 1000) == Fault("bad")
+    for empty in (row | {"q": " ", "completion": "\n"}, {"q": [], "completion": []}, Empty()):
+        assert conversation_document(empty, "prompt_completion", columns, 1000) == Empty()
     half = conversation_document({"q": "\ud800", "completion": ""}, "prompt_completion", columns, 1000)
     assert isinstance(half, Fault)
     assert "surrogates not allowed" in half.reason

@@ -10,19 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from trainyard.config.schema import SourceConfig
+from trainyard.data.sources.documents import Empty
 from trainyard.data.sources.pieces import pieces
 from trainyard.data.sources.reader import Reader, Rejected
 from trainyard.errors import DataError
 
+EMPTY = "(empty)"
 TEXTS = ["one", "二 две", "three 🚂", "a long one " * 40]
 
 
 def read(path: Path, form: str, *, part_bytes: int = 1 << 20, limit: int = 10_000, **options: object) -> list[str]:
-    """The documents of a source in order; a rejected one as `! place: reason`."""
+    """The documents of a source in order; a rejected one as `! place: reason`, an empty one as EMPTY."""
     source = SourceConfig(path=str(path), format=form, **options)  # type: ignore[arg-type]
     reader = Reader(source, limit)
     found = [document for piece in pieces(0, source, part_bytes) for _, document in reader(piece)]
-    return [f"! {document}" if isinstance(document, Rejected) else document for document in found]
+    shown = {Rejected: "! {}".format, Empty: lambda document: EMPTY}
+    return [shown.get(type(document), lambda document: document)(document) for document in found]
 
 
 def write(folder: Path, form: str) -> Path:
@@ -91,8 +94,6 @@ BAD_LINES = [
     (b'{"text": 3}', "column 'text' must hold text, this is int '3'"),
     (b'{"text": null}', "column 'text' must hold text, this is null"),
     (b'{"other": "x"}', "no column 'text', only 'other'"),
-    (b'{"text": ""}', "an empty document"),
-    (b'{"text": " \\n"}', "an empty document"),
     (b'["a"]', "a document is an object with a text column, this is list"),
     (b'{"text": "\\ud800"}', "half of a surrogate pair"),
     (b"[" * 100_000, "not valid JSON"),
@@ -133,22 +134,48 @@ def test_bad_text_files_and_paragraphs_are_named(tmp_path: Path) -> None:
     assert read(path, "text", document="file", limit=100)[0].startswith(f"! {path}: a document of 0.0 MB is longer")
 
 
-@pytest.mark.parametrize("form", ["text", "jsonl", "json", "parquet"])
-def test_an_empty_file_is_named(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("form", ["text", "jsonl", "json", "messages"])
+def test_an_empty_file_is_an_empty_document(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "empty.json"
+    path.touch()
+    assert read(path, form) == [EMPTY]
+    path.write_text("\n \n")
+    assert read(path, form) == ([] if form in ("text", "jsonl") else [EMPTY])
+    if form == "text":
+        assert read(path, form, document="file") == [EMPTY]
+
+
+def test_an_empty_file_is_no_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.touch()
-    if form == "parquet":
-        with pytest.raises(DataError, match="empty: not a parquet file"):
-            read(path, form)
+    with pytest.raises(DataError, match="empty: not a parquet file"):
+        read(path, "parquet")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "parquet", "hub", "conversations", "conversations.parquet"])
+def test_documents_without_text_are_empty_wherever_they_come_from(tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"rows.{form.replace('hub', 'parquet').rpartition('.')[2]}"
+    if form.startswith("conversations"):
+        said = [("Hi", "Hello"), ("", " \n"), ("\u3000", ""), ("", "Hello again")]
+        rows = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in said]
+        rows.insert(1, {"messages": []})
     else:
-        assert read(path, form) == [f"! {path}: the file is empty; remove it, or leave it out of data.sources"]
+        rows = [{"text": text} for text in ("Hi", "", " \t\n", "\u3000", "Hello")]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(json.dumps(rows) if form == "json" else "".join(json.dumps(row) + "\n" for row in rows))
+    kind = "messages" if form.startswith("conversations") else form
+    first, *empty, last = read(tmp_path if form == "hub" else path, kind)
+    assert empty == [EMPTY] * 3
+    assert EMPTY not in (first, last)
 
 
 def test_rows_of_parquet_are_named_by_number(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"text": ["a", None, "", "b"]}), path, row_group_size=1)
     assert read(path, "parquet", part_bytes=1) == [
-        "a", f"! {path}, row 1: column 'text' must hold text, this is null", f"! {path}, row 2: an empty document", "b",
+        "a", f"! {path}, row 1: column 'text' must hold text, this is null", EMPTY, "b",
     ]  # fmt: skip
     pq.write_table(pa.table({"text": [1]}), path)
     assert read(path, "parquet") == [f"! {path}, row 0: column 'text' must hold text, this is int '1'"]

@@ -62,7 +62,7 @@ ONE_LIST = "format json is one list of objects"
 
 
 @pytest.mark.parametrize(("content", "read_before", "problem"), [
-    ("", [], f":1: {ONE_LIST}, this begins with ''; jsonl is a format"),
+    ("7", [], f":1: {ONE_LIST}, this begins with '7'; jsonl is a format"),
     ('\n{"a": 1}', [], f":2: {ONE_LIST}, this begins with an object; jsonl is a format"),
     ("[1,\n2", [(1, 1), (2, 2)], f":2: not valid JSON: the end of the list is missing. {BROKEN}"),
     ("[1,\n", [(1, 1)], f":2: not valid JSON: the list does not end. {BROKEN}"),
