@@ -115,7 +115,7 @@ def test_deepspeeds_own_schedule_goes_on_too(
     values |= {"optimizer": {"type": "AdamW", "params": adamw}}
     values |= {"scheduler": {"type": "WarmupDecayLR", "params": warmup}}
     (tmp_path / "own.json").write_text(json.dumps(values))
-    settings = [f"deepspeed.config={tmp_path / 'own.json'}"]
+    settings = [f"deepspeed.config={tmp_path / 'own.json'}", "trainer.lr_scheduler_type=linear"]
     done = warm("own-schedule", corpus, *settings, fault="nan-loss 1 6")
     reference = idle("own-schedule", *settings)
     assert len(set(reference.series("learning_rate"))) > 10

@@ -2,8 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
+from trainyard.checks.arguments import argument_problems
+from trainyard.config import schedules
+from trainyard.config.saved import flat
 from trainyard.config.schema import (
     ARCHITECTURE,
     PROFILE_AFTER,
@@ -19,8 +23,24 @@ from trainyard.data.tokenization import added_tokens
 
 
 def number_problems(config: Config) -> Iterator[str]:
-    """A message for each setting outside its range."""
+    """A message for each setting outside its range. A NaN lies in no range, and infinity is no bound of ours."""
+    numbers = flat({name: value for name, value in asdict(config).items() if name != "stage"})
+    numbers |= {
+        f"data.sources[{n}].{name}": value
+        for n, each in enumerate(config.data.sources)
+        for name, value in vars(each).items()
+    }
+    endless = [name for name, value in numbers.items() if isinstance(value, float) and not math.isfinite(value)]
+    endless = [name for name in endless if not name.startswith("model.config.")]
+    yield from (f"{name}={numbers[name]}: must be a finite number" for name in endless)
+    with_endless = tuple(f"{name}=" for name in endless)
+    yield from (problem for problem in _out_of_range(config) if not problem.startswith(with_endless))
+
+
+def _out_of_range(config: Config) -> Iterator[str]:
     yield from _at_least_one(config)
+    yield from argument_problems(config.trainer)
+    yield from schedules.problems(config.trainer)
     if not 0 <= config.tracking.samples <= 1000:
         yield f"tracking.samples={config.tracking.samples}: must be from 0 to 1000"
     if config.run.profile_steps < 0:
@@ -65,22 +85,9 @@ def _at_least_one(config: Config) -> Iterator[str]:
 
 
 def _trainer(trainer: TrainerConfig) -> Iterator[str]:
-    extra = vars(trainer)
-    if (extra.get("warmup_steps") or 0) < 0:
-        yield f"trainer.warmup_steps={extra['warmup_steps']:g}: must not be negative"
-    if extra.get("dataloader_prefetch_factor") and not trainer.dataloader_num_workers:
-        yield (
-            f"trainer.dataloader_prefetch_factor={extra['dataloader_prefetch_factor']}: "
-            f"only data workers read ahead; set trainer.dataloader_num_workers=1 or more"
-        )
-    if trainer.lr_scheduler_type == "cosine_with_min_lr" and not extra.get("lr_scheduler_kwargs"):
-        yield (
-            "trainer.lr_scheduler_type=cosine_with_min_lr: needs its end, "
-            "as trainer.lr_scheduler_kwargs={min_lr_rate: 0.1}"
-        )
     if trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
-    if not 0 < trainer.spike_deviations < math.inf:
+    if not trainer.spike_deviations > 0:
         yield f"trainer.spike_deviations={trainer.spike_deviations}: must be above 0; 6 passes over ordinary noise"
     if not 10 <= trainer.spike_window <= 100_000:
         yield f"trainer.spike_window={trainer.spike_window}: must be from 10 to 100,000 steps, for a mean to mean much"
@@ -88,13 +95,15 @@ def _trainer(trainer: TrainerConfig) -> Iterator[str]:
         yield f"trainer.num_train_epochs={trainer.num_train_epochs}: must be above 0, or set trainer.max_steps"
     for name in ("logging_steps", "save_steps", "eval_steps"):
         value = getattr(trainer, name)
-        if value is not None and (value <= 0 or (value > 1 and value != int(value))):
+        if value is not None and (value <= 0 or (value > 1 and value % 1)):
             yield f"trainer.{name}={value}: must be a whole number of steps, or a share of the run between 0 and 1"
 
 
 def _peft(peft: PeftConfig) -> Iterator[str]:
-    if peft.r < 1 or not 0 <= peft.dropout < 1:
-        yield f"peft.r={peft.r}, peft.dropout={peft.dropout}: r from 1, dropout from 0 to below 1"
+    if peft.r < 1:
+        yield f"peft.r={peft.r}: must be at least 1"
+    if not 0 <= peft.dropout < 1:
+        yield f"peft.dropout={peft.dropout}: must be at least 0 and below 1"
     targets = peft.target_modules
     named = targets if isinstance(targets, list) else [targets]
     if peft.method and not (named and all(isinstance(name, str) and name for name in named)):

@@ -13,7 +13,7 @@ from typing import Any
 from trainyard.checks import resume
 from trainyard.checks.inputs import model_problems, source_problems
 from trainyard.checks.numbers import number_problems
-from trainyard.config import deepspeed
+from trainyard.config import deepspeed, deepspeed_rules, schedules
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.config.training_arguments import choice_problems
@@ -127,6 +127,13 @@ def _evaluation(config: Config) -> Iterator[str]:
             f"trainer.{wants[0]}={getattr(trainer, wants[0])}: needs evaluations; "
             f"set data.eval_fraction above 0 and trainer.eval_strategy=steps"
         )
+    if trainer.lr_scheduler_type in schedules.BY_METRIC and (
+        trainer.eval_strategy == "no" or config.data.eval_fraction == 0
+    ):
+        yield (
+            f"trainer.lr_scheduler_type={trainer.lr_scheduler_type}: follows the evaluations; "
+            f"set data.eval_fraction above 0 and trainer.eval_strategy=steps"
+        )
     if trainer.load_best_model_at_end and trainer.save_strategy not in ("best", trainer.eval_strategy):
         yield (
             f"trainer.save_strategy={trainer.save_strategy}: load_best_model_at_end needs a checkpoint at every "
@@ -134,7 +141,12 @@ def _evaluation(config: Config) -> Iterator[str]:
         )
     if trainer.load_best_model_at_end and trainer.save_strategy == trainer.eval_strategy == "steps":
         save, evaluate = trainer.save_steps, trainer.eval_steps or trainer.logging_steps
-        if save >= 1 and evaluate >= 1 and save % evaluate:
+        if (save < 1) != (evaluate < 1):
+            yield (
+                f"trainer.save_steps={save:g}: load_best_model_at_end keeps the checkpoint of the best evaluation; "
+                f"give it and trainer.eval_steps={evaluate:g} both in steps, or both as shares of the run"
+            )
+        elif evaluate > 0 and round(save * 1_000_000) % round(evaluate * 1_000_000 or 1):  # as transformers does
             yield (
                 f"trainer.save_steps={save:g}: load_best_model_at_end keeps the checkpoint of the best evaluation, "
                 f"so it must be a multiple of trainer.eval_steps={evaluate:g}"
@@ -151,6 +163,12 @@ def _devices(config: Config, devices: Devices) -> Iterator[str]:
         yield "trainer.fp16=true: there is no GPU; leave it out, the CPU trains in fp32"
     if trainer.bf16 and devices.on_gpu and not devices.bf16:
         yield f"trainer.bf16=true: {devices.name} does not compute in bfloat16; set trainer.fp16=true"
+    extra = vars(trainer)
+    if extra.get("bf16_full_eval") and devices.on_gpu and not devices.bf16:
+        yield f"trainer.bf16_full_eval=true: {devices.name} does not compute in bfloat16; leave it out"
+    if extra.get("tf32") and not (devices.on_gpu and devices.bf16):  # both came with Ampere
+        which = f"{devices.name} does not compute in TF32" if devices.on_gpu else "there is no GPU"
+        yield f"trainer.tf32=true: {which}; leave it out"
 
 
 def _deepspeed(config: Config, devices: Devices) -> Iterator[str]:
@@ -161,7 +179,7 @@ def _deepspeed(config: Config, devices: Devices) -> Iterator[str]:
     except ValueError as error:
         yield f"deepspeed.config: {error}"
         return
-    malformed = deepspeed.malformed(values)
+    malformed = deepspeed_rules.malformed(values)
     if malformed:
         yield from (f"deepspeed.config={config.deepspeed.config}: {problem}" for problem in malformed)
         return
@@ -170,7 +188,9 @@ def _deepspeed(config: Config, devices: Devices) -> Iterator[str]:
             f"deepspeed.config={config.deepspeed.config}: offloading moves memory off a GPU, and this machine "
             f"has none; set deepspeed=zero{deepspeed.stage(values)}"
         )
-    yield from deepspeed.contradictions(values, config.trainer)
+    if str(deepspeed_rules.lookup(values, "optimizer.type")).lower() == "lion" and not devices.on_gpu:
+        yield f"deepspeed.config={config.deepspeed.config}: DeepSpeed's Lion needs a GPU; take AdamW"
+    yield from deepspeed_rules.contradictions(values, config.trainer)
 
 
 def _launch(config: Config, hosts: int) -> Iterator[str]:

@@ -1,11 +1,14 @@
-"""DeepSpeed's JSON files, ours in ds_configs/ or a user's: found, read, checked, and completed for a launch."""
+"""DeepSpeed's JSON files, ours in ds_configs/ or a user's: found, read, and completed for a launch.
+
+deepspeed_rules.py says what is wrong with one, by the keys of deepspeed_keys.py.
+"""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from trainyard import SHIPPED
-from trainyard.config.schema import TrainerConfig
 
 DS_CONFIGS = SHIPPED / "ds_configs"
 
@@ -24,10 +27,15 @@ def read(config: str) -> dict[str, Any]:
     """
     path = find(config)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a mark before the text
+        values = json.loads(text, object_pairs_hook=_without_twins, parse_constant=_not_finite)
     except OSError as error:
         names = ", ".join(sorted(file.stem for file in DS_CONFIGS.glob("*.json")))
         raise ValueError(f"{path}: {error.strerror}. Give the path of a DeepSpeed JSON, or one of {names}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: not valid JSON: {_what_stands(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(values, dict):
@@ -35,30 +43,30 @@ def read(config: str) -> dict[str, Any]:
     return values
 
 
-def malformed(values: dict[str, Any]) -> list[str]:
-    """A message for each value that fails only once the ranks are up, loses weights, or lets NaN into them.
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file, in which no key stands twice: a reader takes either of them."""
+    names = [key for key, _ in pairs]
+    if twins := sorted({key for key in names if names.count(key) > 1}):
+        raise ValueError(f"{', '.join(twins)} stands twice in one object; leave one out")
+    return dict(pairs)
 
-    The other functions of this file expect an object for which this list is empty.
-    """
-    zero = values.get("zero_optimization")
-    if not isinstance(zero, dict):
-        return [f"zero_optimization is {zero}: must be an object with a stage; plain DDP is deepspeed=none"]
-    if zero.get("stage") not in (1, 2, 3):
-        return [f"zero_optimization.stage is {zero.get('stage')}: must be 1, 2 or 3; plain DDP is deepspeed=none"]
-    problems = []
-    for part in ("offload_optimizer", "offload_param", "optimizer", "scheduler", "bf16", "fp16"):
-        holder = zero if part.startswith("offload") else values
-        if part in holder and not isinstance(holder[part], dict):
-            problems.append(f"{part} is {json.dumps(holder[part])}: must be an object; leave it out to switch it off")
-    if not problems and offloads(values) and zero.get("offload_optimizer") and "optimizer" not in values:
-        problems.append('offload_optimizer needs an "optimizer" section, as in ds_configs/zero2_offload.json')
-    if zero["stage"] == 3 and zero.get("stage3_gather_16bit_weights_on_model_save") is False:
-        problems.append("stage3_gather_16bit_weights_on_model_save is false: the model would be saved without weights")
-    if zero.get("compute_grad_norm") is False:
-        problems.append("zero_optimization.compute_grad_norm is false: a NaN gradient would be applied; leave it out")
-    if isinstance(values.get("bf16"), dict) and values["bf16"].get("check_grad_overflow") is False:
-        problems.append("bf16.check_grad_overflow is false: a NaN gradient would be applied; leave it out")
-    return problems
+
+def _not_finite(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON; give a finite one")
+
+
+def _what_stands(error: json.JSONDecodeError) -> str:
+    """What the parser met at a place where it expected something else, in words."""
+    rest, before = error.doc[error.pos :].lstrip(), error.doc[: error.pos].rstrip()
+    if rest.startswith(("//", "/*", "#")):
+        return "a comment; JSON has none, so take it out"
+    if (rest[:1] in ("}", "]") and before.endswith(",")) or (rest[:1] == "," and rest[1:].lstrip()[:1] in ("}", "]")):
+        return "a comma before the closing bracket; take it out"
+    if rest.startswith("'"):
+        return "a text in single quotes; JSON has double ones"
+    if word := re.match(r"True|False|None", rest):
+        return f"{word[0]}; JSON writes {word[0].lower() if word[0] != 'None' else 'null'}"
+    return f"{error.msg} in column {error.colno}"
 
 
 def stage(values: dict[str, Any]) -> int:
@@ -72,40 +80,6 @@ def offloads(values: dict[str, Any]) -> bool:
     return any(part.get("device", "none") != "none" for part in parts)
 
 
-def contradictions(values: dict[str, Any], trainer: TrainerConfig) -> list[str]:
-    """A message for each value of the JSON that differs from the trainer setting of the same meaning.
-
-    "auto" and a missing key agree with every setting. The batch sizes and the precision of `trainer` are resolved.
-    """
-    extra = vars(trainer)
-    betas = [_or(extra.get("adam_beta1"), 0.9), _or(extra.get("adam_beta2"), 0.999)]
-    pairs = {
-        "train_batch_size": ("global_batch_size", trainer.global_batch_size),
-        "train_micro_batch_size_per_gpu": ("per_device_train_batch_size", trainer.per_device_train_batch_size),
-        "gradient_accumulation_steps": ("gradient_accumulation_steps", trainer.gradient_accumulation_steps),
-        "gradient_clipping": ("max_grad_norm", trainer.max_grad_norm),
-        "bf16.enabled": ("bf16", bool(trainer.bf16)),
-        "fp16.enabled": ("fp16", bool(trainer.fp16)),
-        "optimizer.params.lr": ("learning_rate", trainer.learning_rate),
-        "optimizer.params.weight_decay": ("weight_decay", _or(extra.get("weight_decay"), 0.0)),
-        "optimizer.params.betas": ("adam_beta1 and adam_beta2", betas),
-        "optimizer.params.eps": ("adam_epsilon", _or(extra.get("adam_epsilon"), 1e-8)),
-        "scheduler.params.warmup_max_lr": ("learning_rate", trainer.learning_rate),
-        "scheduler.params.warmup_num_steps": ("warmup_steps", _or(extra.get("warmup_steps"), 0)),
-    }
-    if trainer.max_steps > 0:
-        pairs["scheduler.params.total_num_steps"] = ("max_steps", trainer.max_steps)
-    problems = []
-    for key, (name, wanted) in pairs.items():
-        found = _lookup(values, key)
-        if found not in (None, "auto") and found != wanted:
-            problems.append(
-                f"{key} is {found} in the DeepSpeed JSON, but trainer.{name} is {wanted}: "
-                f'make them equal, or write "auto" in the JSON'
-            )
-    return problems
-
-
 def complete(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
     """A copy that is ready to train: the Trainer fills in its batch keys, and Adam on a CPU is torch's.
 
@@ -115,19 +89,12 @@ def complete(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
     for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
         result.setdefault(key, "auto")
     result.setdefault("gradient_clipping", "auto")
-    if not on_gpu and "adam" in str(result.get("optimizer", {}).get("type", "")).lower():
-        result["optimizer"].setdefault("params", {})["torch_adam"] = True
-    if stage(result) == 3:  # otherwise a checkpoint has the weights in shards only
-        result["zero_optimization"].setdefault("stage3_gather_16bit_weights_on_model_save", True)
+    if not on_gpu and str(result.get("optimizer", {}).get("type", "")).lower() in ("adam", "adamw", "muon"):
+        params = result["optimizer"].setdefault("params", {})
+        params["torch_adam"] = True
+        if params.get("bias_correction") is True:  # torch's always corrects, and takes no such argument
+            del params["bias_correction"]
+    zero, gather = result["zero_optimization"], "stage3_gather_16bit_weights_on_model_save"
+    if stage(result) == 3 and zero.get(gather, "auto") == "auto":  # else a checkpoint has the weights in shards only
+        zero[gather] = True
     return result
-
-
-def _or(value: Any, default: Any) -> Any:
-    return default if value is None else value
-
-
-def _lookup(values: dict[str, Any], dotted: str) -> Any:
-    node: Any = values
-    for key in dotted.split("."):
-        node = node.get(key) if isinstance(node, dict) else None
-    return node

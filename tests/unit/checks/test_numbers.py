@@ -28,7 +28,7 @@ def test_bad_steps_and_spikes(tmp_path: Path) -> None:
         ("launch.num_devices=0", "must be at least 1"),
         ("model.hidden_size=0", "must be at least 1"),
         ("model.model_type=nope", "transformers has no such architecture"),
-        ("trainer.warmup_steps=-5", "must not be negative"),
+        ("trainer.warmup_steps=-5", "must be at least 0"),
         ("trainer.dataloader_prefetch_factor=2", "set trainer.dataloader_num_workers"),
         ("trainer.lr_scheduler_type=cosine_with_min_lr", "min_lr_rate"),
         ("trainer.metric_for_best_model=accuracy", "must be one of None, loss"),

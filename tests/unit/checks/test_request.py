@@ -98,8 +98,8 @@ def test_outputs_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "zero_optimization is None: must be an object"),
-        ({"zero_optimization": {"stage": "auto"}}, "stage is auto: must be 1, 2 or 3"),
+        ({}, "zero_optimization is missing: must be an object"),
+        ({"zero_optimization": {"stage": "auto"}}, 'stage is "auto": must be 1, 2 or 3'),
         ({"zero_optimization": {"stage": 7}}, "stage is 7: must be 1, 2 or 3"),
         (
             {"zero_optimization": {"stage": 2, "offload_optimizer": None}},
@@ -130,3 +130,14 @@ def test_the_best_model_needs_a_checkpoint_at_every_evaluation(tmp_path: Path) -
     best = "trainer.load_best_model_at_end=true"
     assert "set it to steps" in only(tmp_path, best, "trainer.save_strategy=epoch")
     assert "multiple of trainer.eval_steps=200" in only(tmp_path, best, "trainer.save_steps=300")
+
+
+def test_the_best_model_s_saves_and_evaluations_as_shares_of_the_run(tmp_path: Path) -> None:
+    def problems(save: str, evaluate: str) -> list[str]:
+        best = "trainer.load_best_model_at_end=true"
+        return found(tmp_path, best, f"trainer.save_steps={save}", f"trainer.eval_steps={evaluate}")
+
+    assert problems("0.2", "0.1") == problems("0.3", "0.1") == problems("400", "200") == []
+    assert "must be a multiple of trainer.eval_steps=0.1" in problems("0.25", "0.1")[0]
+    assert "both in steps, or both as shares" in problems("0.5", "100")[0]
+    assert "both in steps, or both as shares" in problems("100", "0.5")[0]
