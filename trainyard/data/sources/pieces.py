@@ -1,6 +1,7 @@
 """The division of sources into pieces that can be read apart from each other."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -82,7 +83,7 @@ def _row_groups(number: int, file: Path, part_bytes: int) -> Iterator[Piece]:
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_metadata(file)
+        metadata = pq.read_metadata(pa.OSFile(os.fsencode(file)))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file}: not a parquet file: {error}") from error
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]

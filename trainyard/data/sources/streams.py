@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +47,8 @@ def parquet_file(file: str) -> Any:
         if file.endswith(COMPRESSED):
             with opened(file) as (stream, _):
                 return pq.ParquetFile(pa.BufferReader(stream.read()))
-        return pq.ParquetFile(file, buffer_size=CHUNK, pre_buffer=False)  # otherwise a row group is held whole
+        raw = pa.OSFile(os.fsencode(file))  # by a str it opens no file whose name is not UTF-8
+        return pq.ParquetFile(raw, buffer_size=CHUNK, pre_buffer=False)  # otherwise a row group is held whole
     except pa.ArrowException as error:
         raise DataError(f"{file}: not a parquet file: {error}") from error
 

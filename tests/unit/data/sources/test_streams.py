@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainyard.config.schema import SourceConfig
 from trainyard.data.sources import streams
+from trainyard.data.sources.pieces import pieces
 from trainyard.data.sources.streams import items, opened, parquet_file
 from trainyard.errors import DataError
 
@@ -40,6 +43,15 @@ def test_a_parquet_file_plain_and_compressed_and_another_file(tmp_path: Path) ->
     plain.write_bytes(b"text")
     with pytest.raises(DataError, match=r"rows\.parquet: not a parquet file: "):
         parquet_file(str(plain))
+
+
+def test_a_parquet_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + "/语料.parquet".encode("gbk")))
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "rows.parquet")
+    (tmp_path / "rows.parquet").rename(named)
+    assert parquet_file(str(named)).read().to_pydict() == {"text": ["a"]}
+    (piece,) = pieces(0, SourceConfig(path=str(tmp_path), format="parquet"), 1 << 20)
+    assert piece.file == str(named)
 
 
 def test_items_with_the_lines_on_which_they_begin() -> None:
