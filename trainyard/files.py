@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -23,6 +24,8 @@ PATIENCE_S = 0.05
 
 _POLL_S = 0.01
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 _open_locks: set[int] = set()
 """Descriptors of the lock files that this process holds or tries to hold."""
 
@@ -30,6 +33,24 @@ _open_locks: set[int] = set()
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; its repr when the message is empty."""
     return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Is it a write, or does it come from a write, for which a disk or a quota had no room?
+
+    Libraries in Rust and C++ tell so in their text alone. An error whose text has a reason of its own is not meant.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return error.strerror == os.strerror(error.errno) or _tells_full(error)
+        if _tells_full(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _tells_full(error: BaseException) -> bool:
+    return any(os.strerror(number) in str(error) for number in _FULL)
 
 
 def read_json(path: Path) -> dict[str, Any]:

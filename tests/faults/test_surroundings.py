@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -218,6 +219,34 @@ def test_a_tracker_costs_the_run_nothing(warm: Warm, corpus: Path, zero2_run: Fi
     assert_same_run(done, zero2_run)
     lines = [line for line in done.stdout.splitlines() if "tracking is off" in line]
     assert lines == [f"tracking is off: SwanLab {TRACKER[moment]}"]
+
+
+@pytest.mark.parametrize(
+    "kilobytes", [pytest.param(each, marks=[] if each == 100 else pytest.mark.slow) for each in (4, 40, 100, 300, 2400)]
+)
+@pytest.mark.faults(case="10", fault="the disk of all outputs full from the first file on, and in a step")
+def test_a_disk_that_is_full_anywhere_is_named(
+    warm: Warm, corpus: Path, zero2_run: Finished, tmp_path: Path, kilobytes: int
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(disk)]
+    if subprocess.run(size, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        own = [f"paths.outputs={disk}", "trainer.save_steps=5"]
+        first = warm("full-disk", corpus, *own)
+        subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
+        second = warm("full-disk", corpus, *own, fault="fill 0 7", FAULT_FILL=str(disk / "filler"))
+        for failed in (first, second):
+            assert failed.code == 1 and "restart" not in failed.stderr
+            last = failed.stderr.strip().splitlines()[-1]
+            assert " are free. Free some, " in last and "the same command goes on from there" in last
+        (disk / "filler").unlink()
+        done = warm("full-disk", corpus, *own)
+        assert_same_run(replace(done, run=disk / "pretrain" / "full-disk"), zero2_run)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.slow

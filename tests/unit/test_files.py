@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from trainyard.files import (
     BLOCK_BYTES,
     PATIENCE_S,
     digest,
+    disk_is_full,
     first_line,
     json_lines,
     lock_owner,
@@ -246,3 +248,14 @@ def test_locked_waits(tmp_path):
             assert made.exists()
         assert time.monotonic() - started > 0.2
     assert sorted(path.name for path in made.parent.iterdir()) == [".made.lock", "made"]
+
+
+def test_a_full_disk_is_known_by_number_by_text_and_by_cause() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    later = RuntimeError("the save failed")
+    later.__cause__ = full
+    quota = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+    rust = Exception("No space left on device (os error 28)")
+    assert all(map(disk_is_full, (full, later, quota, rust)))
+    explained = OSError(errno.ENOSPC, "/dev/shm is full: give the container more")
+    assert not any(map(disk_is_full, (None, explained, OSError(errno.EIO, "lost"), ValueError("full"))))

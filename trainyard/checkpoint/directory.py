@@ -3,6 +3,7 @@
 Needs no torch: the controller chooses the checkpoint to resume from before a GPU is claimed.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -40,10 +41,27 @@ def lack_of_space(directory: Path, needed: int, what: str = "a checkpoint") -> s
     free = shutil.disk_usage(directory).free
     if free >= needed:
         return None
+    takes = f"{what} takes about {needed / 1e6:,.1f} MB"
+    return f"{directory}: {takes} and {free / 1e6:,.1f} MB are free. {_way_on(directory)}"
+
+
+def no_space(directory: Path, error: BaseException | None = None) -> str:
+    """Says that there was no room for a file of the run whose checkpoints `directory` holds.
+
+    Args:
+        error: may name the file.
+    """
+    name = getattr(error, "filename", None)
+    file = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else directory.parent
+    there = next(place for place in (file, *file.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    return f"{file}: there is no room on its disk, {free / 1e6:,.1f} MB are free. {_way_on(directory)}"
+
+
+def _way_on(directory: Path) -> str:
     last = newest_whole(directory)
     return (
-        f"{directory}: {what} takes about {needed / 1e6:,.1f} MB and {free / 1e6:,.1f} MB are free. Free some, "
-        f"keep fewer with trainer.save_total_limit, or set paths.outputs to another disk; "
+        f"Free some, keep fewer with trainer.save_total_limit, or set paths.outputs to another disk; "
         f"{f'{last.name} is untouched' if last else 'there is no checkpoint yet'}, the same command goes on from there"
     )
 

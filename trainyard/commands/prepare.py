@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from trainyard import COMMAND
+from trainyard.checkpoint.directory import no_space
 from trainyard.checks import request as checks
 from trainyard.checks.filled_in import lines
 from trainyard.checks.inputs import model_problems, source_problems
@@ -28,7 +30,8 @@ from trainyard.data.preparation.processes import OVERRIDES, bound_heap, helpers
 from trainyard.data.preparation.request import DataRequest, Prepared, Share, data_request
 from trainyard.data.preparation.summary import histogram, summarize
 from trainyard.data.store import StoreSummary
-from trainyard.errors import ConfigError, DataError
+from trainyard.errors import ConfigError, DataError, FinalError
+from trainyard.files import disk_is_full
 from trainyard.machine.devices import CPU
 
 OF_DATA = ("data", "tokenizer", "model.path")
@@ -128,12 +131,29 @@ def ready(
     share: Share | None = None,
     processes: int | None = None,
 ) -> Any:
-    """The prepared data of a stage, made now if it is not there; None when shares of others are missing."""
+    """The prepared data of a stage, made now if it is not there; None when shares of others are missing.
+
+    Raises:
+        FinalError: the disk or the memory was not enough.
+    """
     prepared = prepare.find(request)
     if prepared is not None:
         return prepared
-    with _bar(screen) as report, helpers(request, overrides, share, processes):
+    with _explained(request), _bar(screen) as report, helpers(request, overrides, share, processes):
         return prepare.prepare(request, _encoder(request.stage), report, share=share)
+
+
+@contextlib.contextmanager
+def _explained(request: DataRequest) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        fewer = f"prepare by `{COMMAND} prepare {request.stage} --processes 1` and the same settings"
+        raise FinalError(f"out of memory while preparing the data: {fewer}, or divide the files") from error
+    except Exception as error:
+        if disk_is_full(error):
+            raise FinalError(no_space(request.outputs / "prepared", error)) from error
+        raise
 
 
 def _encoder(stage: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trainyard.config.stages import STAGES
-from trainyard.errors import FAILED, WRONG, RequestError
+from trainyard.errors import FAILED, WRONG, FinalError, RequestError
 from trainyard.machine.processes import follow_controller
 
 DESCRIPTION = "Trains language models, and does what comes before and after a training."
@@ -51,7 +51,7 @@ def main() -> int:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG
-    except OSError as error:
+    except (OSError, FinalError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

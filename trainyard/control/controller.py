@@ -13,7 +13,7 @@ from trainyard.control.follower import Follower
 from trainyard.control.launchers import hostfile
 from trainyard.control.say import refuse, say
 from trainyard.control.supervisor import Supervisor
-from trainyard.errors import FINISHED
+from trainyard.errors import FAILED, FINISHED, RequestError
 from trainyard.machine.devices import Devices, detect
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir, run_path
@@ -50,7 +50,10 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
         The exit code, see trainyard.errors. A run that is finished already is reported, and not started.
     """
     devices = detect()
-    run_dir, problems, filled_in = check(config, overrides, devices)
+    try:
+        run_dir, problems, filled_in = check(config, overrides, devices)
+    except RequestError as error:
+        return refuse(error.problems)
     if problems:
         return refuse(problems)
     if config.launch.node_rank:
@@ -58,7 +61,12 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
     if resume.is_finished(config, run_dir):
         print(report.finished(config, run_dir, Status.read(run_dir)))
         return FINISHED
-    if not run_dir.acquire():
+    try:
+        mine = run_dir.acquire()
+    except OSError as error:
+        say(f"error: {report.trouble(run_dir, error)}", wrong=True)
+        return FAILED
+    if not mine:
         return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])
     for line in lines(filled_in):
         say(line)

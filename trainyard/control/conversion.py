@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from trainyard.checkpoint.directory import lack_of_space
+from trainyard.checkpoint.directory import lack_of_space, no_space
 from trainyard.checkpoint.manifest import Manifest
 from trainyard.checks import resume
 from trainyard.config.schema import Config
@@ -41,6 +41,8 @@ def loadable(start: Path, config: Config, run_dir: RunDir, env: dict[str, str], 
     if stop.count:
         raise Ended(STOPPED, f"{stop.name} during the conversion; {report.again(config)}")
     if outcome.code:
+        if report.is_full(run_dir.path):
+            raise Ended(FAILED, no_space(run_dir.checkpoints))
         way_on = f"Go on with {manifest.writers}, or start over with run.resume=never"
         raise Ended(FAILED, f"the conversion of {start.name} failed: {report.last_line(log)}. {way_on}")
     return target

@@ -1,16 +1,23 @@
 """What a run says at its end: the summary of one that finished, the error of one that failed, and the way on."""
 
 import os
+import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainyard import INSTALLED
+from trainyard import COMMAND, INSTALLED
+from trainyard.checkpoint.directory import no_space
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.control.attempt import Attempt
+from trainyard.files import disk_is_full
 from trainyard.rundir.directory import RunDir
-from trainyard.rundir.messages import LastWords
+from trainyard.rundir.memory import needs_less
+from trainyard.rundir.messages import NO_WORDS, LastWords
 from trainyard.rundir.status import Status
+
+FULL_BYTES = 1 << 16
 
 LOG_TAIL = 15
 """Lines at the end of the launcher's log that are shown when no rank has left a message."""
@@ -80,18 +87,44 @@ def failure(run_dir: RunDir, attempt: Attempt) -> Failure:
     if attempt.hung is not None:
         text = f"no progress for {attempt.hung:g} s (launch.hang_timeout_s); the stacks of all ranks are in {logs}"
         return Failure(f"failed: {text}", step)
+    errors = LastWords.read_all(run_dir)
+    wordless = errors[0].error == NO_WORDS if errors else is_full(run_dir.path)
+    if wordless and not attempt.lost:
+        return Failure(f"failed: {no_space(run_dir.checkpoints)}", step, final=True)
     if attempt.killed:
         ranks = " and ".join(f"rank {rank}" for rank in attempt.killed)
-        text = f"failed: {ranks} died without a message: killed, or out of memory (dmesg tells). See {logs}"
-        return Failure(text, step)
+        text = f"failed: {ranks} died without a message: killed, or out of memory (dmesg tells)"
+        phase = attempt.progress.phase
+        less = f" while {phase}; if memory was short, {needs_less(phase)}" if phase else ""
+        return Failure(f"{text}{less}. See {logs}", step)
     tail = "\n".join(_read(run_dir.launcher_log).splitlines()[-LOG_TAIL:])
     if attempt.lost:
         text = f"{tail}\nfailed: {' and '.join(attempt.lost)} is gone, or ssh does not get through; see {logs}"
         return Failure(text, step)
-    if errors := LastWords.read_all(run_dir):
+    if errors:
         return _of_rank(errors[0])
     text = f"{tail}\nfailed: a rank or the launcher ended without a message (exit code {attempt.code}); see {logs}"
     return Failure(text, step)
+
+
+def preparation_died(stage: str, code: int) -> str:
+    """Why the process that prepared the data ended without an answer, and what needs less memory."""
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"died (exit code {code})"
+    less = f"if memory was short, prepare by `{COMMAND} prepare {stage} --processes 1` and the same settings"
+    return f"the preparation of the data {how}; {less}. The same command goes on from the parts that are done"
+
+
+def trouble(run_dir: RunDir, error: OSError) -> str:
+    """What an error of the file system means for a run."""
+    return no_space(run_dir.checkpoints, error) if disk_is_full(error) else f"run directory {run_dir.path}: {error}"
+
+
+def is_full(directory: Path) -> bool:
+    """Has its disk too little room for the messages of the ranks?"""
+    try:
+        return shutil.disk_usage(directory).free < FULL_BYTES
+    except OSError:
+        return False
 
 
 def _of_rank(words: LastWords) -> Failure:
@@ -118,4 +151,7 @@ def _read(path: Path) -> str:
 
 def _short(path: Path) -> str:
     """Relative to the current directory when it lies below it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    try:
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    except OSError:  # the working directory is gone
+        return str(path)

@@ -23,7 +23,7 @@ from trainyard.control.say import refuse, say
 from trainyard.data.preparation import processes
 from trainyard.data.preparation.prepare import find
 from trainyard.data.preparation.request import Prepared, data_request
-from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, Ended
+from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, Ended, RequestError
 from trainyard.machine import checkout
 from trainyard.machine.devices import Devices
 from trainyard.machine.signals import StopSignals
@@ -72,7 +72,9 @@ class Supervisor:
         except Ended as ended:
             return self._end(ended)
         except OSError as error:
-            return self._end(Ended(FAILED, f"run directory {self.run_dir.path}: {error}"))
+            return self._end(Ended(FAILED, report.trouble(self.run_dir, error)))
+        except RequestError as error:
+            return self._end(Ended(refuse(error.problems)))
 
     def _keep_aside(self) -> None:
         """run.resume=never: renames the directory of an earlier run, so that nothing is written over."""
@@ -94,8 +96,10 @@ class Supervisor:
             raise Ended(STOPPED, f"{self.stop.name} during preparation; {report.again(self.config)}")
         if child.code == WRONG:  # it has named the mistakes
             raise Ended(WRONG)
+        if child.code == FAILED:  # it has said why
+            raise Ended(FAILED)
         if child.code:
-            raise Ended(FAILED, "the preparation of the data died")
+            raise Ended(FAILED, report.preparation_died(self.config.stage, child.code))
         result = json.loads(child.last_line)
         return Prepared(Path(result["prepared"]), result["tokenizer"])
 
@@ -214,7 +218,7 @@ class Supervisor:
             else:
                 self._file.write()
         except OSError as error:
-            message = message or f"run directory {self.run_dir.path}: {error}"
+            message = message or report.trouble(self.run_dir, error)
         if message:
             say(message, wrong=code not in (FINISHED, STOPPED))
         return code

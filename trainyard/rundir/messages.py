@@ -113,7 +113,7 @@ class LastWords:
                 found.append(cls(**values))
             elif _is_empty(file):
                 rank = _rank(file)
-                found.append(cls(rank, NO_WORDS, log=str(run_dir.logs / f"rank-{rank}.log")))
+                found.append(cls(rank, NO_WORDS, final=True, log=str(run_dir.logs / f"rank-{rank}.log")))
         return sorted(found, key=lambda words: words.time)
 
     @staticmethod

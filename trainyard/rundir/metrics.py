@@ -1,5 +1,6 @@
 """metrics.jsonl and files like it: a line of JSON per step, written by rank 0, read by anybody at any time."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,28 @@ class MetricsFile:
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Adds values to a step's line. The newest line is written again when it is this step's."""
-        with self.path.open("r+b") as stream:
+        with self.path.open("r+b", buffering=0) as stream:
             if self._last.get("step") == step:
                 self._last |= values
             else:
                 self._offset = stream.seek(0, 2)
                 self._last = {"step": step, **values}
             stream.seek(self._offset)
-            stream.truncate()
-            stream.write(json_lines([self._last]).encode())
+            before = stream.read()
+            try:
+                _overwrite(stream, self._offset, json_lines([self._last]).encode())
+            except OSError:  # the disk is full: the line that was there needs no further room
+                _overwrite(stream, self._offset, before)
+                raise
+
+
+def _overwrite(stream: io.RawIOBase, offset: int, content: bytes) -> None:
+    """Replaces what a file has from `offset` on. Bytes that are there are written over before the file grows."""
+    stream.seek(offset)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
+    stream.truncate()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -13,10 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from trainyard.checkpoint.directory import no_space
 from trainyard.errors import FinalError, RollbackError
+from trainyard.files import disk_is_full
 from trainyard.machine import signals
 from trainyard.machine.processes import follow_controller
 from trainyard.rundir.directory import RunDir
+from trainyard.rundir.memory import is_out_of_memory, needs_less
 from trainyard.rundir.messages import LastWords, RankProcess
 from trainyard.rundir.rank import Rank
 
@@ -37,12 +40,12 @@ def rank_process(arguments: list[str]) -> Iterator[Rank]:
     resume = Path(arguments[1]) if len(arguments) > 1 else None
     this = Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), run_dir, resume)
     log = run_dir.logs / f"rank-{this.rank}.log"
-    _redirect(log)
-    follow_controller()
-    _note_stop_signals(this)
     process = RankProcess(this.rank, os.uname().nodename, os.getpid())
-    process.write(run_dir)
     try:
+        _redirect(log)
+        follow_controller()
+        _note_stop_signals(this)
+        process.write(run_dir)
         this.note(now=True)
         yield this
         process.remove(run_dir)
@@ -78,11 +81,15 @@ def _note_stop_signals(this: Rank) -> None:
 
 
 def _last_words(this: Rank, error: BaseException, log: Path) -> LastWords:
+    is_full = disk_is_full(error)
+    text = no_space(this.run_dir.checkpoints, error) if is_full else f"{error}"
+    if is_out_of_memory(error):
+        text = f"out of memory while {this.progress.phase}: {needs_less(this.progress.phase)}. {text}"
     return LastWords(
         rank=this.rank,
-        error=" ".join(f"{type(error).__name__}: {error}".split()),
+        error=" ".join(f"{type(error).__name__}: {text}".split()),
         step=this.step,
-        final=isinstance(error, FinalError),
+        final=is_full or isinstance(error, FinalError),
         rollback=isinstance(error, RollbackError),
         time=time.time(),
         traceback="".join(traceback.format_exception(error, limit=-6)),

@@ -1,5 +1,6 @@
 """The newest good checkpoint is found, old ones are deleted, and room for the next is judged."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,12 @@ def test_room_for_a_checkpoint_is_judged_by_the_last_one(tmp_path: Path) -> None
     assert checkpoint.lack_of_space(tmp_path, size) is None
     problem = str(checkpoint.lack_of_space(tmp_path, 10**18))
     assert "takes about 1,000,000,000,000.0 MB" in problem and "checkpoint-5 is untouched" in problem
+
+
+def test_a_file_for_which_there_was_no_room_is_named_with_the_way_on(tmp_path: Path) -> None:
+    make(tmp_path / "checkpoints", 5)
+    error = OSError(errno.ENOSPC, "full", str(tmp_path / "logs" / "gone" / "rank-0.log"))
+    problem = checkpoint.no_space(tmp_path / "checkpoints", error)
+    assert problem.startswith(f"{tmp_path}/logs/gone/rank-0.log: there is no room on its disk, ")
+    assert problem.endswith("checkpoint-5 is untouched, the same command goes on from there")
+    assert checkpoint.no_space(tmp_path / "checkpoints").startswith(f"{tmp_path}: there is no room")

@@ -1,3 +1,5 @@
+import errno
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +9,7 @@ from trainyard.config.compose import compose
 from trainyard.control import report
 from trainyard.control.report import Failure
 from trainyard.rundir.directory import RunDir
-from trainyard.rundir.messages import LastWords, Progress
+from trainyard.rundir.messages import LastWords, Phase, Progress
 from trainyard.rundir.status import Status
 
 
@@ -100,5 +102,41 @@ def test_how_a_run_goes_on() -> None:
 def test_a_rank_whose_last_words_had_no_room(run: RunDir) -> None:
     LastWords.of(run, 1).touch()
     last = failure(run)
-    assert last.text.startswith("rank 1 failed first; its log is ")
-    assert last.line == "rank 1: it failed, and there was no room on the disk for its message"
+    assert last.line.startswith(f"failed: {run.path}: there is no room on its disk, ")
+    assert last.line.endswith("there is no checkpoint yet, the same command goes on from there") and last.final
+
+
+def test_a_rank_that_left_no_word_on_a_full_disk(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "FULL_BYTES", 1 << 60)
+    for left in ({"killed": [1]}, {}):
+        last = failure(run, **left)
+        assert last.line.startswith(f"failed: {run.path}: there is no room on its disk, ") and last.final
+
+
+def test_what_a_rank_that_was_killed_was_doing(run: RunDir) -> None:
+    evaluating = Progress(Phase.EVALUATING, step=7)
+    assert failure(run, killed=[1], progress=evaluating).line == (
+        "failed: rank 1 died without a message: killed, or out of memory (dmesg tells) while evaluating; "
+        "if memory was short, lower trainer.per_device_eval_batch_size. See r/logs"
+    )
+
+
+def test_a_preparation_that_was_killed_needs_fewer_processes() -> None:
+    said = report.preparation_died("sft", -9)
+    assert said.startswith("the preparation of the data was killed by SIGKILL; if memory was short, prepare by `")
+    assert "prepare sft --processes 1` and the same settings" in said
+    assert "died (exit code 3); if" in report.preparation_died("sft", 3)
+
+
+def test_an_error_of_a_run_directory(run: RunDir) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.status))
+    assert report.trouble(run, full).startswith(f"{run.status}: there is no room on its disk, ")
+    assert report.trouble(run, OSError(errno.EIO, "lost")) == f"run directory {run.path}: [Errno 5] lost"
+
+
+def test_paths_are_whole_once_the_working_directory_is_gone(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = run.path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert str(run.logs) in failure(run).line

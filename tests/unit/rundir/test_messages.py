@@ -137,7 +137,7 @@ def test_on_a_full_disk_a_file_without_text_says_enough(run: RunDir, monkeypatch
     assert Stop.read(run) == Stop()
     LastWords(3, "ValueError: bad").write(run)
     assert LastWords.of(run, 3).read_bytes() == b""
-    assert LastWords.read_all(run) == [LastWords(3, messages.NO_WORDS, log=str(run.logs / "rank-3.log"))]
+    assert LastWords.read_all(run) == [LastWords(3, messages.NO_WORDS, final=True, log=str(run.logs / "rank-3.log"))]
 
 
 def test_the_figures_of_the_progress_are_those_that_are_known() -> None:

@@ -1,5 +1,11 @@
+import errno
+import io
 import json
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from trainyard.rundir.metrics import MetricsFile, read_metrics
 
@@ -37,3 +43,31 @@ def test_a_line_may_hold_what_text_takes_for_the_end_of_one(tmp_path: Path) -> N
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "samples.jsonl").write_text(lines + '{"step": 10, "resp', encoding="utf-8")
     assert read_metrics(tmp_path / "samples.jsonl") == rows
+
+
+class Full(io.FileIO):
+    """A file on a disk that has room for no byte beyond `room`."""
+
+    room = 0
+
+    def write(self, content: Any) -> int:
+        fits = max(0, self.room - self.tell())
+        if not fits:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(bytes(content)[:fits])
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_on_a_full_disk_the_lines_that_were_there_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path, None)
+    metrics.write(1, {"loss": 3.0})
+    metrics.write(2, {"loss": 2.0})
+    before = path.read_bytes()
+    monkeypatch.setattr(Full, "room", len(before) + 5)
+    with monkeypatch.context() as full, pytest.raises(OSError, match="No space left on device"):
+        full.setattr(Path, "open", lambda self, mode, **_: Full(self, mode.replace("b", "")))
+        metrics.write(step, {"eval_loss": 2.5})
+    assert path.read_bytes() == before

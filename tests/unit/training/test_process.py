@@ -85,3 +85,18 @@ def test_on_a_full_disk_a_rank_still_ends_at_once_as_one_that_failed(tmp_path: P
     code, directory, log = run(tmp_path, *lines)
     assert code == 1 and "orderly" not in log
     assert LastWords.of(directory, 1).read_bytes() == b""
+
+
+def test_a_full_disk_is_named_and_is_not_tried_again(tmp_path: Path) -> None:
+    _, directory, _ = run(tmp_path, "open('/dev/full', 'w', buffering=1).write('a line\\n')")
+    (words,) = LastWords.read_all(directory)
+    assert words.final
+    assert words.error.startswith(f"OSError: {tmp_path}: there is no room on its disk, ")
+    assert words.error.endswith("there is no checkpoint yet, the same command goes on from there")
+
+
+def test_memory_that_was_short_is_named_with_what_needs_less(tmp_path: Path) -> None:
+    _, directory, _ = run(tmp_path, "this.note(phase='evaluating')", "bytearray(1 << 62)")
+    (words,) = LastWords.read_all(directory)
+    assert not words.final
+    assert words.error == "MemoryError: out of memory while evaluating: lower trainer.per_device_eval_batch_size."
