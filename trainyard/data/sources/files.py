@@ -5,13 +5,11 @@ import os
 from pathlib import Path
 
 from trainyard.config.schema import SourceConfig
+from trainyard.data.sources.streams import COMPRESSED, json_kind
 from trainyard.errors import DataError
 
 FORMATS = ("text", "jsonl", "json", "parquet", "hub")
 """The formats of text, and how rows of any format are kept."""
-
-COMPRESSED = (".gz", ".zst")
-"""Suffixes of compressed files that are read."""
 
 _OTHER_COMPRESSION = (".bz2", ".xz", ".zip", ".7z", ".lz4", ".br")
 
@@ -82,8 +80,11 @@ def container(source: SourceConfig, file: str = "") -> str:
     """How the rows of a source, or of one file of it, are kept: one of FORMATS.
 
     A format of conversations says what a row holds, and the file's name how rows are kept: .json, .parquet, or else
-    JSON lines. A path that neither exists nor ends like a file is an id of the hub.
+    JSON lines. JSON is read as what it is: a list, or lines. A path that neither exists nor ends like a file is an id
+    of the hub.
     """
+    if source.format in ("json", "jsonl"):
+        return (json_kind(file) if file else None) or source.format
     if source.format in FORMATS:
         return source.format
     if source.format == "docstrings":
@@ -92,4 +93,5 @@ def container(source: SourceConfig, file: str = "") -> str:
     suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSED]
     if not file and not suffixes and not _GLOB & set(source.path) and not path.exists():
         return "hub"
-    return {".json": "json", ".parquet": "parquet"}.get(suffixes[-1] if suffixes else "", "jsonl")
+    kept = {".json": "json", ".parquet": "parquet"}.get(suffixes[-1] if suffixes else "", "jsonl")
+    return (json_kind(file) if file and kept != "parquet" else None) or kept

@@ -6,13 +6,16 @@ import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from trainyard.data.sources.documents import Empty
-from trainyard.data.sources.files import COMPRESSED
 from trainyard.errors import DataError
+
+COMPRESSED = (".gz", ".zst")
+"""Suffixes of compressed files that are read."""
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
@@ -32,6 +35,25 @@ def opened(file: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
 
             with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as stream:
                 yield io.BufferedReader(stream, CHUNK), raw
+
+
+def json_kind(file: str) -> str | None:
+    """json for a file that holds a JSON list, jsonl for JSON lines; None if its beginning shows neither."""
+    try:
+        with opened(file) as (stream, _):
+            head = stream.read(CHUNK).removeprefix(codecs.BOM_UTF8).lstrip()
+    except (OSError, EOFError, ValueError, zlib.error):  # named where it is read
+        return None
+    if head.startswith(b"["):
+        return "json"
+    line, _, rest = head.partition(b"\n")
+    if not line.startswith(b"{"):
+        return None
+    try:
+        json.loads(line)
+    except ValueError:  # an object over several lines, or longer than the beginning
+        return None if rest else "jsonl"
+    return "jsonl"
 
 
 def parquet_file(file: str) -> Any:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -19,7 +20,7 @@ EMPTY = "(empty)"
 TEXTS = ["one", "二 две", "three 🚂", "a long one " * 40]
 
 
-def read(path: Path, form: str, *, part_bytes: int = 1 << 20, limit: int = 10_000, **options: object) -> list[str]:
+def read(path: Path, form: str, *, part_bytes: int = 1 << 20, limit: int = 10_000, **options: object) -> list[Any]:
     """The documents of a source in order; a rejected one as `! place: reason`, an empty one as EMPTY."""
     source = SourceConfig(path=str(path), format=form, **options)  # type: ignore[arg-type]
     reader = Reader(source, limit)
@@ -192,6 +193,37 @@ def test_items_of_a_json_list_are_named_by_line(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".txt"])
+@pytest.mark.parametrize("compress", [None, gzip.compress, zstd])
+@pytest.mark.parametrize("form", ["json", "jsonl", "alpaca"])
+def test_json_is_read_as_what_it_is_whatever_its_name(tmp_path: Path, suffix: str, compress: Any, form: str) -> None:
+    rows = [{"text": text, "instruction": f"say {text}", "output": text} for text in TEXTS]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    contents = [
+        lines,
+        "\n" + lines,
+        "\ufeff" + lines,
+        json.dumps(rows),
+        json.dumps(rows, indent=1),
+        json.dumps(rows[:1]),
+    ]
+    contents += [json.dumps(rows[0])]
+    ending = {None: "", gzip.compress: ".gz", zstd: ".zst"}[compress]
+    for number, content in enumerate(contents):
+        path = tmp_path / f"{number}{suffix}{ending}"
+        path.write_bytes(compress(content.encode()) if compress else content.encode())
+        for part_bytes in (1, 1 << 20):
+            found = read(path, form, part_bytes=part_bytes)
+            said = [each.messages[-1]["content"] for each in found] if form == "alpaca" else found
+            assert said == (TEXTS if number < 5 else TEXTS[:1])
+
+
+def test_bad_json_lines_in_a_json_file_are_named_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('{"instruction": "a", "output": "b"}\n\n{"instruction": 7, "output": "b"}\n')
+    assert read(path, "alpaca")[1:] == [f"! {path}:3: instruction: must be text, this is int '7'"]
+
+
 def test_a_json_list_larger_than_the_window_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     texts = [f"{number} " + "文" * (number % 50_000) for number in range(0, 600_000, 7_001)]
@@ -210,7 +242,7 @@ def test_a_json_list_larger_than_the_window_is_read_whole(tmp_path: Path) -> Non
         (b'[{"text": "a"}\n{"text": "b"}]', r":2: not valid JSON: a comma or the end of the list is missing"),
         (b'[{"text": "a"},,{"text": "b"}]', r":1: not valid JSON"),
         (b'[{"n": ' + b"7" * 5000 + b"}]", r":1: not valid JSON"),
-        (b'{"text": "a"}', r":1: format json is one list of objects, this begins with an object"),
+        (b'{"text":\n "a"}', r":1: format json is one list of objects, this begins with an object"),
         (b'[{"text": "\xff"}]', r"not UTF-8"),
     ],
 )
