@@ -33,7 +33,7 @@ class Encoder:
         """
         template = partial(ChatTemplate, tokenizer, data.chat_template, variables=data.template_variables)
         try:
-            self._template = template(learn=data.learn, learn_prompt=data.train_on_prompt)
+            self._template = template(learn=data.learn, learn_prompt=data.train_on_prompt, strict=data.strict_template)
             self._answer_finders = [template(), template(learn="last")]
         except ConversationError as error:
             raise DataError(f"data.chat_template: {error}") from error

@@ -143,6 +143,9 @@ class DataConfig:
     """For conversations: chatml, plain, or a file with a Jinja template. None: the tokenizer's own."""
     template_variables: dict[str, Any] = field(default_factory=dict)
     """Variables for the chat template, as {enable_thinking: false}."""
+    strict_template: bool = False
+    """Refuse a conversation of which the chat template leaves out tools or a message. False: it is trained as the
+    template has it, and prepare and every start say how often that happens."""
     learn: str = "all"
     """The answers of a conversation that are learned: all, or the last."""
     train_on_prompt: bool = False

@@ -29,6 +29,8 @@ class Stage:
     """Legal values of data.packing."""
     decisive: tuple[str, ...]
     """Fields of DataConfig that change a token id or the loss mask. Their order is part of the fingerprint."""
+    decisive_later: tuple[str, ...] = ()
+    """Further such fields, which version 0.1 lacked: they are in the fingerprint where they differ from the default."""
     masked: bool
     """Does a document come with a loss mask? Without one every token is learned."""
     default_model: str | None
@@ -86,6 +88,7 @@ _ROWS = (
         formats=("alpaca", "sharegpt", "messages", "prompt_completion", "docstrings"),
         packings=("best_fit", "padded"),
         decisive=("chat_template", "template_variables", "learn", "train_on_prompt"),
+        decisive_later=("strict_template",),
         masked=True,
         default_model="pretrain/default/model",
         smallest_part=4 * MIB,

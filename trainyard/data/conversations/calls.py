@@ -14,7 +14,7 @@ from trainyard.data.conversations.conversation import Message
 from trainyard.data.conversations.rendering import Rendering
 from trainyard.errors import ConversationError
 
-_FIRST_MARK = 0x100010
+FIRST_MARK = 0x100010
 """A character for private use, behind those that the other modules use."""
 
 
@@ -27,7 +27,7 @@ class Marked(NamedTuple):
 
     def shown_in(self, text: str) -> bool:
         """Does a rendered text have all marks?"""
-        return all(_count(text, mark) for mark in self.marks)
+        return all(occurrences(text, mark) for mark in self.marks)
 
     def is_python_in(self, text: str) -> bool:
         """Are the arguments, or objects within them, written as Python writes objects?"""
@@ -114,10 +114,13 @@ def _has(text: str, parts: list[str], needed: list[str], without: str = "") -> b
 
     With the calls add(a=1) and add_two(a=1) the part `add` is needed twice, and `1` too.
     """
-    return all(_count(text, part) - _count(without, part) >= sum(each.count(part) for each in needed) for part in parts)
+    return all(
+        occurrences(text, part) - occurrences(without, part) >= sum(each.count(part) for each in needed)
+        for part in parts
+    )
 
 
-def _count(text: str, part: str) -> int:
+def occurrences(text: str, part: str) -> int:
     """How often a text has a part, as it is or escaped for JSON (once or twice), ASCII or HTML."""
     quoted = json.dumps(part, ensure_ascii=False)[1:-1]
     twice = json.dumps(quoted, ensure_ascii=False)[1:-1]
@@ -164,6 +167,6 @@ def _marked(value: Any, numbers: Iterator[int], marks: list[str]) -> Any:
     if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
         return value
     number = next(numbers)
-    mark = chr(_FIRST_MARK + number) if isinstance(value, str) else type(value)(7_000_000_001 + 2 * number)
+    mark = chr(FIRST_MARK + number) if isinstance(value, str) else type(value)(7_000_000_001 + 2 * number)
     marks.append(str(mark))
     return mark

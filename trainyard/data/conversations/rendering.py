@@ -97,6 +97,10 @@ class Rendering:
         """Other messages with the tools of this conversation, rendered."""
         return self._render(messages, self.tools)
 
+    def without_tools(self) -> str:
+        """The conversation as it is rendered when nobody describes tools."""
+        return self._render(self.messages, None)
+
     def prompt(self, number: int) -> str:
         """The text that leads to a message at inference: the messages before it, and the generation prompt."""
         if number not in self._prompts:

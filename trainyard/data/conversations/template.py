@@ -12,7 +12,8 @@ from trainyard.data.conversations.answers import Answers
 from trainyard.data.conversations.arguments import Arguments
 from trainyard.data.conversations.conversation import Conversation, Message
 from trainyard.data.conversations.exchanges import exchange_starts
-from trainyard.data.conversations.fragments import Cutter, Fragment, Rendered
+from trainyard.data.conversations.fragments import Cutter, Fragment, Note, Rendered
+from trainyard.data.conversations.left_out import left_out
 from trainyard.data.conversations.rendering import OPEN, Markup, Renderer, Rendering, Span
 from trainyard.data.conversations.spelling import PRIVATE, Spelling, patterns
 from trainyard.data.tokenization.encoded import CutPoints
@@ -34,6 +35,7 @@ class ChatTemplate:
         learn: str = "all",
         learn_prompt: bool = False,
         variables: dict[str, Any] | None = None,
+        strict: bool | None = None,
     ):
         """
         Args:
@@ -41,6 +43,7 @@ class ChatTemplate:
             learn: all answers, or the last. A message's own flag takes precedence.
             learn_prompt: learn every token, whoever said it and whatever its message's flag says.
             variables: given to the template, such as {enable_thinking: false}.
+            strict: refuse conversations of which the template leaves something out, or note what; None: do not look.
 
         Raises:
             ConversationError: the tokenizer has no chat template, or one that cannot be rendered or leaves an answer
@@ -52,7 +55,7 @@ class ChatTemplate:
             raise ConversationError(f"the tokenizer has {named}; set data.chat_template to the one to use")
         if PRIVATE.search(source):
             raise ConversationError("the chat template has characters for private use, which stand for others here")
-        self._learn, self._learn_prompt = learn, learn_prompt
+        self._learn, self._learn_prompt, self._strict = learn, learn_prompt, strict
         self._render = Renderer(source, tokenizer.special_tokens_map | (variables or {}))
         self._arguments = Arguments(self._render)
         added = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
@@ -91,9 +94,10 @@ class ChatTemplate:
             )
         spans = _find(whole, learned)
         exchanges = exchange_starts(whole, {number: span[1] for number, span in zip(learned, spans, strict=True)})
+        notes = self._left_out(whole, learned)
         if self._learn_prompt:
             spans = [(0, len(whole.text))]
-        return self._cut(whole.text, spans, exchanges, spelling)
+        return self._cut(whole.text, spans, exchanges, spelling)._replace(notes=notes)
 
     def prompt(self, messages: list[Message], tools: list[Any] | None = None) -> Rendered:
         """The text that leads to the next answer at inference, for messages that end with another's.
@@ -120,6 +124,19 @@ class ChatTemplate:
         if not learned:
             raise ConversationError("nothing of it is learned: every message of the assistant is left out")
         return learned
+
+    def _left_out(self, whole: Rendering, learned: list[int]) -> tuple[Note, ...]:
+        """Notes on what the template leaves out.
+
+        Raises:
+            ConversationError: it leaves something out, and is to be strict.
+        """
+        found = left_out(whole, learned) if self._strict is not None else []
+        if found and self._strict:
+            raise ConversationError(
+                f"the chat template leaves out {' and '.join(found)}; use another, or set data.strict_template=false"
+            )
+        return tuple(Note(f"the chat template leaves out {each} (data.strict_template=true refuses)") for each in found)
 
     def _probe(self) -> Markup:
         """What the template writes around an answer, found with an answer of one character."""

@@ -32,15 +32,18 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
     cache = DigestCache(cache_file)
     decisive = STAGES[stage].decisive
     parts: list[Any] = [STORE_FORMAT, stage, data.max_document_mb, *(getattr(data, name) for name in decisive)]
+    for name in STAGES[stage].decisive_later:
+        if (value := getattr(data, name)) != getattr(DataConfig(), name):
+            parts.append([name, value])
     for source in data.sources:
         kept = files.container(source)
         how = [source.format, source.columns, *([source.document] if source.format == "text" else [])]
         how += [source.split, source.subset] if kept == "hub" else []
         if files.is_remote(source):
-            parts.append([how + _arrow_rows(source, kept), source.path, hub.revision(source)])
+            parts.append([how + _arrow_rows(source, []), source.path, hub.revision(source)])
         else:
             found = files.files(source)
-            how += _arrow_rows(source, *{files.container(source, str(file)) for file in found})
+            how += _arrow_rows(source, found)
             parts.append([how, [[cache.digest(file), _decisive_name(source, file)] for file in found]])
     cache.save()
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
@@ -53,9 +56,14 @@ def _decisive_name(source: SourceConfig, file: Path) -> str:
     return "".join(suffix for suffix in file.suffixes if suffix in (*files.COMPRESSED, ".json", ".parquet"))
 
 
-def _arrow_rows(source: SourceConfig, *kept: str) -> list[str]:
-    """How conversations are read where Arrow keeps them; version 0.1 left the nulls of Arrow's structs in them."""
-    return ["without nulls"] if source.format in COLUMNS and {"parquet", "hub"} & {*kept} else []
+def _arrow_rows(source: SourceConfig, found: list[Path]) -> list[str]:
+    """How conversations are read where Arrow keeps them; version 0.1 left the nulls of Arrow's structs in them.
+
+    Args:
+        found: the files of the source; none for a dataset of the hub.
+    """
+    is_arrow = not found or any(".parquet" in file.suffixes for file in found)
+    return ["without nulls"] if is_arrow and source.format in COLUMNS else []
 
 
 def store_name(stage: str, digest: str, tokenizer_files: list[Path]) -> str:

@@ -68,6 +68,15 @@ def test_conversations_from_arrow_are_not_those_that_version_0_1_made(
     assert [digest(*kind) == name for kind, name in zip(kinds, now, strict=True)] == [False, True, True, True]
 
 
+def test_settings_that_version_0_1_lacked_count_where_they_are_not_the_default(tmp_path: Path) -> None:
+    def digest(stage: str, **settings: Any) -> str:
+        return fingerprint.sources_digest(stage, DataConfig(**settings), tmp_path / "none" / "digests.json")
+
+    assert digest("sft", strict_template=False) == digest("sft")
+    assert digest("sft", strict_template=True) != digest("sft")
+    assert digest("pretrain", strict_template=True) == digest("pretrain")
+
+
 def test_files_of_a_dataset_are_told_apart_by_name(tmp_path: Path) -> None:
     (tmp_path / "a-test.parquet").write_bytes(b"x")
     data = DataConfig(sources=[SourceConfig(path=str(tmp_path), format="hub")])
