@@ -74,8 +74,8 @@ def test_tools(shown: str, wanted: list[str]) -> None:
 
 def test_tools_whose_names_stand_in_the_conversation_by_chance() -> None:
     assert noted("chatml", talk(user("Please add 1 and 2."), assistant("I add: 3."), tools=ADD)) == ["the tools"]
-    assert noted(only("true", "{% if not tools and messages | length > 3 %}{{ raise_exception('no tools') }}{% endif %}"),
-                 talk(HI, HELLO, BYE, SEE_YOU, tools=ADD)) == []  # fmt: skip
+    needed = "{% if not tools and messages | length > 3 %}{{ raise_exception('no tools') }}{% endif %}"
+    assert noted(only("true", needed), talk(HI, HELLO, BYE, SEE_YOU, tools=ADD)) == []
 
 
 @pytest.mark.parametrize(("condition", "messages", "wanted"), [
