@@ -44,7 +44,7 @@ def test_a_row_names_what_is_there(stage: Stage) -> None:
 @pytest.mark.parametrize(("installed", "printed"), [(False, "python -m trainyard chat m"), (True, "trainyard chat m")])
 def test_the_next_command_is_one_that_works_here(tmp_path: Path, installed: bool, printed: str) -> None:
     """A wheel has its configs in a folder of the package; its command is on the path."""
-    for file in ("__init__.py", "config/__init__.py", "config/stages.py"):
+    for file in ("__init__.py", "start.py", "config/__init__.py", "config/stages.py"):
         copy = tmp_path / "trainyard" / file
         copy.parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / "trainyard" / file, copy)
