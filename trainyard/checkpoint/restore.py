@@ -26,8 +26,12 @@ def is_universal(found: Path) -> bool:
 
 
 def settings_of(optimizer: Any) -> Settings:
-    """The settings of a new optimizer, with the first learning rate as initial_lr."""
-    changing = ("params", "lr", "step")
+    """The settings of a new optimizer, with the first learning rate as initial_lr.
+
+    Values that change in training are states and none of them: a schedule-free optimizer counts its steps and its
+    weights here, and notes at which of its points the weights are.
+    """
+    changing = ("params", "lr", "step", "k", "train_mode", "weight_sum", "lr_max", "scheduled_lr")
     return [{key: value for key, value in group.items() if key not in changing} for group in optimizer.param_groups]
 
 

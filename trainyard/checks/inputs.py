@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import errors
+from trainyard.checks.packages import quantization_problems
 from trainyard.config.schema import ARCHITECTURE, Config
 from trainyard.data.conversations import formats
 from trainyard.data.sequences import plans
@@ -55,6 +56,7 @@ def model_problems(config: Config) -> Iterator[str]:
         **{k: v for k, v in vars(model).items() if v is not None},
         **model.config,
     }
+    yield from quantization_problems(config, architecture)
     context = architecture.get("max_position_embeddings") or architecture.get("n_positions")
     if isinstance(context, int) and config.data.block_size > context:
         yield (

@@ -13,6 +13,8 @@ from typing import Any
 from trainyard.checks import resume
 from trainyard.checks.inputs import model_problems, source_problems
 from trainyard.checks.numbers import number_problems
+from trainyard.checks.optimizers import optimizer_problems
+from trainyard.checks.packages import package_problems
 from trainyard.config import deepspeed, deepspeed_rules, schedules
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
@@ -39,9 +41,10 @@ def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> l
         hosts: number of nodes in the hostfile; it counts only where launch.hostfile is set.
     """
     found: list[str] = []
-    for check in (choice_and_number_problems, source_problems, model_problems, _batch, _evaluation):
+    for check in (choice_and_number_problems, source_problems, model_problems, optimizer_problems, _batch, _evaluation):
         found.extend(check(config))
     found.extend(_devices(config, devices))
+    found.extend(package_problems(config, devices))
     found.extend(_deepspeed(config, devices))
     found.extend(_launch(config, hosts))
     found.extend(_run(config, run))

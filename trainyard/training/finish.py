@@ -1,6 +1,7 @@
 """What comes before and after the training itself: the announcement, the saved model, the last figures."""
 
 import shutil
+from typing import Any
 
 import torch.distributed as dist
 
@@ -60,6 +61,7 @@ def finish(this: Rank, training: Training) -> None:
         _close_tracker(training)
         this.note(now=True, phase=Phase.STOPPED, step=trainer.state.global_step)
         return
+    take_evaluation_point(trainer.optimizer)
     if generations:
         this.note(now=True, phase=Phase.ANSWERING)
         generations.answer(trainer.model, trainer.state.global_step)
@@ -67,6 +69,16 @@ def finish(this: Rank, training: Training) -> None:
     _save_model(this, training)
     _close_tracker(training)
     this.note(now=True, phase=Phase.DONE, step=trainer.state.global_step, final=final_metrics(this))
+
+
+def take_evaluation_point(optimizer: Any) -> None:
+    """Sets the weights to the average that a schedule-free optimizer evaluates, where it is one of these.
+
+    Between two steps it keeps the weights elsewhere, at the point from which it computes gradients. The library
+    switches before an evaluation and back after it, and not before the model is saved.
+    """
+    if callable(switch := getattr(optimizer, "eval", None)):
+        switch()
 
 
 def _save_model(this: Rank, training: Training) -> None:

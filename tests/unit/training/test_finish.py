@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from trainyard.checkpoint.restore import apply_settings, settings_of
 from trainyard.config.schema import Config, DataConfig, SourceConfig
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.data.store import SourceCounts
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.rank import Rank
-from trainyard.training.finish import announce, final_metrics
+from trainyard.training.finish import announce, final_metrics, take_evaluation_point
 
 
 @pytest.mark.parametrize(("world_size", "ranks"), [(1, "1 rank"), (2, "2 ranks")])
@@ -57,3 +58,65 @@ def test_the_last_value_of_each_metric_and_the_first_of_each_loss(tmp_path: Path
 
 def test_a_run_without_a_line_has_no_figures(tmp_path: Path) -> None:
     assert final_metrics(Rank(0, 1, RunDir(tmp_path), None)) == {}
+
+
+class ScheduleFree(torch.optim.Optimizer):
+    """Schedule-free SGD (Defazio et al., 2024), with the groups and the switches of the schedulefree package."""
+
+    def __init__(self, parameters: Any, lr: float = 0.1, beta: float = 0.9):
+        super().__init__(parameters, {"lr": lr, "beta": beta, "k": 0, "train_mode": True})
+
+    def _move(self, weight: Any, train_mode: bool) -> None:
+        for group in self.param_groups:
+            if group["train_mode"] != train_mode:
+                for parameter in group["params"]:
+                    if "z" in self.state[parameter]:
+                        parameter.data.lerp_(self.state[parameter]["z"], weight(group["beta"]))
+                group["train_mode"] = train_mode
+
+    def train(self) -> None:
+        self._move(lambda beta: 1 - beta, True)
+
+    def eval(self) -> None:
+        self._move(lambda beta: 1 - 1 / beta, False)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            assert group["train_mode"]
+            group["k"] += 1
+            for y in group["params"]:
+                z = self.state[y].setdefault("z", y.clone())
+                x = y.lerp(z, 1 - 1 / group["beta"])
+                z.sub_(y.grad, alpha=group["lr"])
+                y.copy_(x.lerp(z, 1 / group["k"]).lerp(z, 1 - group["beta"]))
+
+
+def test_a_schedule_free_run_saves_the_point_that_it_evaluates() -> None:
+    def losses(optimizer: ScheduleFree, parameter: torch.nn.Parameter, steps: int) -> None:
+        for _ in range(steps):
+            optimizer.train()  # as the library does before each step
+            optimizer.zero_grad()
+            (parameter - 3).square().sum().backward()
+            optimizer.step()
+
+    whole = torch.nn.Parameter(torch.zeros(2))
+    optimizer = ScheduleFree([whole])
+    losses(optimizer, whole, 6)
+    trained = whole.detach().clone()
+    take_evaluation_point(optimizer)
+    assert not torch.equal(whole, trained) and not optimizer.param_groups[0]["train_mode"]
+    take_evaluation_point(torch.optim.SGD([whole]))  # has one point only
+
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    first = ScheduleFree([parameter])
+    losses(first, parameter, 3)
+    first.eval()  # an evaluation before the save
+    second = ScheduleFree([parameter])
+    settings = settings_of(second)
+    second.load_state_dict(first.state_dict())
+    apply_settings(second, SimpleNamespace(), settings)
+    assert (second.param_groups[0]["k"], second.param_groups[0]["train_mode"]) == (3, False)
+    losses(second, parameter, 3)
+    take_evaluation_point(second)
+    assert torch.allclose(parameter, whole)
