@@ -31,7 +31,7 @@ def test_what_changed_is_listed_old_and_new_and_refused(
 @pytest.mark.slow
 @pytest.mark.faults(case="13", fault="seed and learning rate changed on resume, as run.allow_changes has it")
 def test_what_is_allowed_is_taken_over(warm: Warm, corpus: Path) -> None:
-    settings = ["trainer.save_steps=5", "launch.max_restarts=0"]
+    settings = ["trainer.save_steps=5", "trainer.async_save=false", "launch.max_restarts=0"]
     undisturbed = warm("drift-undisturbed", corpus, *settings)
     assert warm("drift", corpus, *settings, fault="fail 0 11").code == 1
     changed = ["trainer.learning_rate=1e-4", "run.seed=7", "run.allow_changes=[trainer.learning_rate, run.seed]"]
