@@ -20,6 +20,7 @@ from trainyard.config.schema import (
 from trainyard.data.conversations import formats
 from trainyard.data.sources import files
 from trainyard.data.tokenization import added_tokens
+from trainyard.data.tokenization import tokenizer as tokenizers
 
 
 def number_problems(config: Config) -> Iterator[str]:
@@ -55,6 +56,7 @@ def _out_of_range(config: Config) -> Iterator[str]:
         yield f"run.seed={config.run.seed}: must be at least 0 and below 2^32"
     yield from _trainer(config.trainer)
     yield from _data(config.data)
+    yield from _template(config)
     yield from _peft(config.peft)
     try:
         added_tokens.parse(config.tokenizer.add_tokens)
@@ -110,6 +112,17 @@ def _peft(peft: PeftConfig) -> Iterator[str]:
         yield f"peft.target_modules={targets}: must be names of layers, as [q_proj, v_proj], a regex, or all-linear"
 
 
+def _template(config: Config) -> Iterator[str]:
+    """A template that is no source by now; names of a tokenizer that is not on this machine yet are left to it."""
+    name, tokenizer = config.data.chat_template, config.tokenizer.path or config.model.path
+    is_here = not tokenizer or tokenizers.local_directory(tokenizer, "tokenizer_config.json") is not None
+    if name is not None and "{" not in name and is_here:
+        yield (
+            f"data.chat_template={name}: must be chatml, plain, a file with a Jinja template, or the name of one of "
+            f"the tokenizer's templates"
+        )
+
+
 def _data(data: DataConfig) -> Iterator[str]:
     if data.block_size < 2:
         yield f"data.block_size={data.block_size}: must be at least 2 tokens, for one to predict"
@@ -119,8 +132,6 @@ def _data(data: DataConfig) -> Iterator[str]:
         yield f"data.max_rejected={data.max_rejected}: a share of the documents, at least 0 and below 1"
     if not 0 < data.max_document_mb <= 1e6:
         yield f"data.max_document_mb={data.max_document_mb}: must be above 0, and a million at most"
-    if data.chat_template is not None and "{" not in data.chat_template:
-        yield f"data.chat_template={data.chat_template}: must be chatml, plain or a file with a Jinja template"
     yield from _shares(data)
 
 

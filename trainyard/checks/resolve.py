@@ -10,6 +10,8 @@ from trainyard.config.overrides import default_name
 from trainyard.config.schema import Config, ModelConfig
 from trainyard.config.schema_launch import LaunchConfig
 from trainyard.config.stages import STAGES
+from trainyard.data.tokenization import chat_templates
+from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.machine.devices import Devices
 
 LARGEST_MICRO_BATCH = 8
@@ -35,7 +37,7 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
         config.run.name = default_name(overrides)
         filled.append(FilledIn("run.name", config.run.name, "from the overrides: the same command finds the run again"))
     filled += _model(config, overrides)
-    config.data.chat_template = chat_template(config.data.chat_template)
+    config.data.chat_template = chat_template(config.data.chat_template, config.tokenizer.path or config.model.path)
     return [*filled, *_launch(config.launch, devices, hosts), *_trainer(config, devices)]
 
 
@@ -112,8 +114,8 @@ def default_model(config: Config) -> ModelConfig | None:
     return ModelConfig(path=str(path), init="pretrained") if there else None
 
 
-def chat_template(name: str | None) -> str | None:
-    """The Jinja source behind data.chat_template: a file's, or that of a template of ours by its name.
+def chat_template(name: str | None, tokenizer: str | None = None) -> str | None:
+    """The Jinja source behind data.chat_template: a file's, or that of a template by its name, ours or the tokenizer's.
 
     Any other text is returned unchanged: a resolved config holds the source itself, and a wrong name is refused later.
     """
@@ -121,7 +123,10 @@ def chat_template(name: str | None) -> str | None:
         return name
     shipped = ROOT / "trainyard" / "data" / "conversations" / "templates" / f"{name}.jinja"
     path = shipped if shipped.is_file() else Path(name).expanduser()
-    return path.read_text(encoding="utf-8") if path.is_file() else name
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    directory = tokenizers.local_directory(tokenizer, "tokenizer_config.json") if tokenizer else None
+    return chat_templates.beside(directory).get(name, name) if directory else name
 
 
 def micro_batch(global_batch: int | None, ranks: int) -> int:

@@ -140,7 +140,8 @@ class DataConfig:
     allow_special_tokens: bool = False
     """Text that spells a special token, as <|endoftext|>, becomes that token. False: it stays plain text."""
     chat_template: str | None = None
-    """For conversations: chatml, plain, or a file with a Jinja template. None: the tokenizer's own."""
+    """For conversations: chatml, plain, a file with a Jinja template, or the name of one of the tokenizer's own. None:
+    the tokenizer's own, as transformers chooses it."""
     template_variables: dict[str, Any] = field(default_factory=dict)
     """Variables for the chat template, as {enable_thinking: false}."""
     strict_template: bool = False

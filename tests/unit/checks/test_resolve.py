@@ -51,6 +51,10 @@ def test_a_chat_template_is_its_source(tmp_path: Path) -> None:
     file.write_text("{{ messages }}")
     assert chat_template(str(file)) == chat_template("{{ messages }}") == "{{ messages }}"
     assert "<|im_start|>" in str(chat_template("chatml"))
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "rag.jinja").write_text("{{ documents }}")
+    assert chat_template("rag", str(tmp_path)) == "{{ documents }}"
+    assert chat_template("gar", str(tmp_path)) == chat_template("gar") == "gar"
     assert (chat_template(None), chat_template("no such template")) == (None, "no such template")
 
 

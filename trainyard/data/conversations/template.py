@@ -5,7 +5,7 @@ objects or as text), rendering (messages to text), answers, turn_ends and calls 
 verified), exchanges (where the text may be cut), fragments (the text cut up).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainyard.data.conversations.answers import Answers
@@ -16,6 +16,7 @@ from trainyard.data.conversations.fragments import Cutter, Fragment, Note, Rende
 from trainyard.data.conversations.left_out import left_out
 from trainyard.data.conversations.rendering import OPEN, Markup, Renderer, Rendering, Span
 from trainyard.data.conversations.spelling import PRIVATE, Spelling, patterns
+from trainyard.data.tokenization.chat_templates import DEFAULT, WITH_TOOLS, chosen
 from trainyard.data.tokenization.encoded import CutPoints
 from trainyard.errors import ConversationError
 
@@ -39,7 +40,8 @@ class ChatTemplate:
     ):
         """
         Args:
-            template: Jinja source; None: the tokenizer's own.
+            template: Jinja source, or the name of one of the tokenizer's own; None: what transformers takes, its
+                template named tool_use for conversations with tools, and the one named default otherwise.
             learn: all answers, or the last. A message's own flag takes precedence.
             learn_prompt: learn every token, whoever said it and whatever its message's flag says.
             variables: given to the template, such as {enable_thinking: false}.
@@ -49,7 +51,13 @@ class ChatTemplate:
             ConversationError: the tokenizer has no chat template, or one that cannot be rendered or leaves an answer
                 without a special token at its end, so that a model would never stop.
         """
-        source = template or tokenizer.chat_template
+        source = chosen(tokenizer.chat_template, template)
+        self._with_tools: ChatTemplate | None = None
+        if isinstance(source, Mapping) and WITH_TOOLS in source:
+            settings: dict[str, Any] = {"learn": learn, "learn_prompt": learn_prompt, "variables": variables}
+            self._with_tools = ChatTemplate(tokenizer, source[WITH_TOOLS], strict=strict, **settings)
+        if isinstance(source, Mapping) and DEFAULT in source:
+            source = source[DEFAULT]
         if not isinstance(source, str):
             named = f"several chat templates ({', '.join(source)})" if source else "no chat template"
             raise ConversationError(f"the tokenizer has {named}; set data.chat_template to the one to use")
@@ -81,6 +89,8 @@ class ChatTemplate:
             ConversationError: the template does not take the conversation, nothing of it would be learned, or the text
                 that would be learned is not what the assistant says there.
         """
+        if self._with_tools and conversation.tools:
+            return self._with_tools.render(conversation)
         learned = self._messages_to_learn(conversation)
         spelling = Spelling(self._special, self._special_in_answer)
         spelled, tools = (
@@ -105,6 +115,8 @@ class ChatTemplate:
         Raises:
             ConversationError: the template does not take the messages.
         """
+        if self._with_tools and tools:
+            return self._with_tools.prompt(messages, tools)
         spelling = Spelling(self._special, self._special_in_answer)
         prepared, given = [spelling.message(message) for message in messages], spelling.value(tools)
         text = self._render(self._arguments(prepared, given), given, prompt=True)

@@ -14,6 +14,7 @@ from trainyard.config.schema import DataConfig, SourceConfig
 from trainyard.config.stages import STAGES
 from trainyard.data.conversations.formats import COLUMNS
 from trainyard.data.sources import files, hub
+from trainyard.data.tokenization.chat_templates import FOLDER
 from trainyard.files import digest, read_json, write_text
 
 STORE_FORMAT = 5
@@ -75,7 +76,8 @@ def store_name(stage: str, digest: str, tokenizer_files: list[Path]) -> str:
     state = xxhash.xxh3_128(digest.encode())
     for file in tokenizer_files:
         content = file.read_bytes()
-        if file.name == "chat_template.jinja" and not STAGES[stage].uses_chat_template:
+        is_template = file.name == "chat_template.jinja" or file.parent.name == FOLDER
+        if is_template and not STAGES[stage].uses_chat_template:
             continue
         if file.name == "tokenizer_config.json":
             settings = json.loads(content)

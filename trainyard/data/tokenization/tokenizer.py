@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.compat import save_legacy
+from trainyard.data.tokenization import chat_templates
 from trainyard.errors import DataError
 from trainyard.files import first_line, staged
 
@@ -55,14 +56,15 @@ def local_files(path: str) -> list[Path]:
     directory = next((place for place in places if place is not None and place.is_dir()), None)
     if directory is None:
         return []
-    return [file for file in sorted(directory.iterdir()) if file.is_file() and not NOT_TOKENIZER.fullmatch(file.name)]
+    files = [*directory.iterdir(), *(directory / chat_templates.FOLDER).glob("*.jinja")]
+    return [file for file in sorted(files) if file.is_file() and not NOT_TOKENIZER.fullmatch(file.name)]
 
 
 def load(path: str, *, trust_remote_code: bool = False, chat_template: str | None = None) -> Any:
     """The tokenizer of a directory or hub id.
 
     Args:
-        chat_template: takes the place of the tokenizer's own.
+        chat_template: the source that takes the place of the tokenizer's own, or the name of one of its own.
 
     Raises:
         DataError: there is no tokenizer, or it has no end-of-text token.
@@ -76,7 +78,8 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
             f"no tokenizer could be loaded from {path}: {first_line(error)} "
             f"Set tokenizer.path to a directory or a hub id"
         ) from error
-    tokenizer.chat_template = chat_template or tokenizer.chat_template
+    own = tokenizer.chat_template or chat_templates.processors(_processors_file(path))
+    tokenizer.chat_template = chat_templates.chosen(own, chat_template)
     if tokenizer.eos_token_id is None:
         raise DataError(
             f"the tokenizer of {path} has no end-of-text token, which closes every document. "
@@ -84,6 +87,15 @@ def load(path: str, *, trust_remote_code: bool = False, chat_template: str | Non
         )
     save_legacy(tokenizer)
     return tokenizer
+
+
+def _processors_file(path: str) -> str | None:
+    """The chat_template.json of a directory or hub id, which no tokenizer reads; None if there is none."""
+    from transformers.utils import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    found = cached_file(path, "chat_template.json", **quiet)
+    return str(found) if found else None
 
 
 def vocab_size(tokenizer: Any) -> int:

@@ -94,6 +94,11 @@ def test_of_a_tokenizers_config_only_what_decides_ids_counts(tmp_path: Path) -> 
     assert name("pretrain", model_max_length=1, chat_template="a") == name("pretrain", chat_template="b")
     assert name("sft", chat_template="a") != name("sft", chat_template="b")
     assert name("pretrain", add_prefix_space=True) != name("pretrain")
+    further = tmp_path / "additional_chat_templates" / "tool_use.jinja"
+    further.parent.mkdir()
+    further.write_text("x")
+    assert fingerprint.store_name("pretrain", "", [further]) == fingerprint.store_name("pretrain", "", [])
+    assert fingerprint.store_name("sft", "", [further]) != fingerprint.store_name("sft", "", [])
 
 
 def test_the_plan_of_a_mixture_depends_on_shares_and_seed(tmp_path: Path, corpus_file: Path) -> None:
