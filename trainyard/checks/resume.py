@@ -10,10 +10,12 @@ from trainyard.checkpoint.directory import newest_whole, step_of
 from trainyard.checkpoint.layout import layout_of, ranks_under, renamed
 from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checks.filled_in import FilledIn
+from trainyard.checks.json_changes import json_changes
 from trainyard.config.overrides import is_open
 from trainyard.config.saved import flat, load
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
+from trainyard.files import read_json
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.status import State, Status
 
@@ -103,7 +105,14 @@ def problems(config: Config, run: RunDir) -> list[str]:
     newest = newest_whole(run.checkpoints)
     if config.run.resume == "never" or newest is None or not run.config.is_file():
         return []
-    return [*drift(load(run.config), config), *inconvertible(config, newest)]
+    before = load(run.config)
+    in_json = [change.problem for change in _in_json(before, config, run) if not is_allowed(change.name, config)]
+    return [*drift(before, config), *in_json, *inconvertible(config, newest)]
+
+
+def _in_json(before: Config, now: Config, run: RunDir) -> list[Change]:
+    """The changes of the DeepSpeed JSON that change what is learned."""
+    return [Change(*change) for change in json_changes(before, read_json(run.deepspeed), now)]
 
 
 def drift(before: Config, now: Config) -> list[str]:
@@ -113,7 +122,10 @@ def drift(before: Config, now: Config) -> list[str]:
 
 def allowed(config: Config, run: RunDir) -> list[Change]:
     """The settings that differ from the run's last command. Each is in run.allow_changes, or reported by `problems`."""
-    return changes(load(run.config), config) if run.config.is_file() else []
+    if not run.config.is_file():
+        return []
+    before = load(run.config)
+    return [*changes(before, config), *_in_json(before, config, run)]
 
 
 def changes(before: Config, now: Config) -> list[Change]:
@@ -139,7 +151,7 @@ def unknown_names(config: Config) -> Iterator[str]:
     sections = {name.rpartition(".")[0] for name in settings}
     known = [*settings, *sorted(sections - {""}), *EXACT]
     for given in config.run.allow_changes:
-        if given not in known and not is_open(given):
+        if given not in known and not is_open(given) and not given.startswith("deepspeed.config."):
             near = difflib.get_close_matches(given, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else " --help lists the settings"
             yield f"run.allow_changes=[{given}]: there is no setting {given}.{hint}"

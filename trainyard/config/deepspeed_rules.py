@@ -13,6 +13,15 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 ADAM = ("adam", "adamw")
 
 
+SAME_AS_TRAINER = (
+    "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
+    "bf16.enabled", "fp16.enabled", "optimizer.params.lr", "optimizer.params.weight_decay", "optimizer.params.betas",
+    "optimizer.params.eps", "scheduler.params.warmup_max_lr", "scheduler.params.warmup_num_steps",
+    "scheduler.params.total_num_steps",
+)  # fmt: skip
+"""Keys that have the meaning of a setting of trainer, and may not contradict it."""
+
+
 def malformed(values: dict[str, Any]) -> list[str]:
     """A message for each key or value that fails only once the ranks are up, or has another effect than it says.
 
@@ -160,7 +169,7 @@ def contradictions(values: dict[str, Any], trainer: TrainerConfig) -> list[str]:
     """
     extra = vars(trainer)
     betas = [_or(extra.get("adam_beta1"), 0.9), _or(extra.get("adam_beta2"), 0.999)]
-    pairs = {
+    pairs: dict[str, tuple[str, Any]] = {
         "train_batch_size": ("global_batch_size", trainer.global_batch_size),
         "train_micro_batch_size_per_gpu": ("per_device_train_batch_size", trainer.per_device_train_batch_size),
         "gradient_accumulation_steps": ("gradient_accumulation_steps", trainer.gradient_accumulation_steps),
@@ -176,6 +185,7 @@ def contradictions(values: dict[str, Any], trainer: TrainerConfig) -> list[str]:
     }
     if trainer.max_steps > 0:
         pairs["scheduler.params.total_num_steps"] = ("max_steps", trainer.max_steps)
+    assert set(pairs) <= set(SAME_AS_TRAINER)
     problems = []
     for key, (name, wanted) in pairs.items():
         found = lookup(values, key)
