@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard import errors
+from trainyard.checks.model_config import model_config_problems
 from trainyard.checks.packages import quantization_problems
 from trainyard.config.schema import ARCHITECTURE, Config
 from trainyard.data.conversations import formats
@@ -51,8 +52,10 @@ def model_problems(config: Config) -> Iterator[str]:
         yield "model.path and model.model_type are not set: give a path, or choose a model=<name>"
     elif model.path is None and not _is_known_type(str(model.model_type)):
         yield f"model.model_type={model.model_type}: transformers has no such architecture; as llama, qwen2 or qwen3"
+    base = _read_config(model.path)
+    yield from model_config_problems(model, base)
     architecture = {
-        **_read_config(model.path),
+        **base,
         **{k: v for k, v in vars(model).items() if v is not None},
         **model.config,
     }
