@@ -1,6 +1,8 @@
 """The checks of the sources, the model and the tokenizer, before the preparation and after it."""
 
+import difflib
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from trainyard import errors
 from trainyard.checks.model_config import model_config_problems
 from trainyard.checks.packages import quantization_problems
 from trainyard.config.schema import ARCHITECTURE, Config
+from trainyard.config.stages import STAGES
 from trainyard.data.conversations import formats
 from trainyard.data.sequences import plans
 from trainyard.data.sources import files
 from trainyard.data.store import TokenStore
+from trainyard.data.tokenization import chat_templates
 from trainyard.data.tokenization import tokenizer as tokenizer_files
 from trainyard.files import read_json
 
@@ -54,6 +58,7 @@ def model_problems(config: Config) -> Iterator[str]:
         yield f"model.model_type={model.model_type}: transformers has no such architecture; as llama, qwen2 or qwen3"
     base = _read_config(model.path)
     yield from model_config_problems(model, base)
+    yield from template_variable_problems(config)
     architecture = {
         **base,
         **{k: v for k, v in vars(model).items() if v is not None},
@@ -72,6 +77,21 @@ def model_problems(config: Config) -> Iterator[str]:
     groups = architecture.get("num_key_value_heads")
     if heads and groups and heads % groups:
         yield f"model.num_attention_heads={heads}: must be a multiple of num_key_value_heads={groups}"
+
+
+def template_variable_problems(config: Config) -> Iterator[str]:
+    """A message for each of data.template_variables that no chat template of the conversations reads."""
+    if not config.data.template_variables or not STAGES[config.stage].uses_chat_template:
+        return
+    given, tokenizer = config.data.chat_template, config.tokenizer.path or config.model.path
+    directory = tokenizer_files.local_directory(tokenizer, "tokenizer_config.json") if tokenizer else None
+    texts = [given] if given and "{" in given else list(chat_templates.beside(directory).values()) if directory else []
+    words = [word for text in texts for word in re.findall(r"\w+", text)]
+    for name in config.data.template_variables if words else ():
+        if name not in words:
+            near = difflib.get_close_matches(name, words, n=1, cutoff=0.7)
+            hint = f" Did you mean {near[0]}?" if near else " Leave it out"
+            yield f"data.template_variables.{name}: the chat template reads no such variable.{hint}"
 
 
 def _local_path(name: str, path: str | None, wanted: str) -> Iterator[str]:
