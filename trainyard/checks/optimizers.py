@@ -61,8 +61,11 @@ def optimizer_problems(config: Config) -> Iterator[str]:
     if name in NOT_RESUMED:
         yield f"trainer.optim={name}: {NOT_RESUMED[name]}; {INSTEAD}"
     elif config.deepspeed.config is not None and name in OTHER_UNDER_ZERO:
-        reason = f"{OTHER_UNDER_ZERO[name]}, and ZeRO hands it flat pieces: another algorithm"
-        yield f"trainer.optim={name}: {reason}; set deepspeed=none, or {INSTEAD}"
+        why = OTHER_UNDER_ZERO[name]
+        yield (
+            f"trainer.optim={name}: {why}, and ZeRO hands it flat pieces: another algorithm; set deepspeed=none, or "
+            f"{INSTEAD}"
+        )
     elif config.deepspeed.config is not None and name in ZERO_FAILS:
         yield f"trainer.optim={name}: fails under ZeRO, {ZERO_FAILS[name]}; set deepspeed=none, or {INSTEAD}"
     if name in SCHEDULE_FREE and config.trainer.load_best_model_at_end:
