@@ -10,7 +10,7 @@ import pytest
 from conftest import TINY, Finished, make_documents
 from disturb import Warm, assert_same_run
 
-from trainyard.checkpoint.manifest import verify
+from trainyard.checkpoint.manifest import Manifest, verify
 
 SAMPLES, PER_STEP = 24, 8
 """Documents of each corpus, one sequence each, and sequences of a step: a run is three epochs of three steps."""
@@ -76,18 +76,32 @@ class Command:
             "trainer.save_steps=100", "tracking=none",
         ]  # fmt: skip
 
-    def __call__(self, name: str, workers: int = 0, stop_at: int | None = None) -> Finished:
+    def __call__(self, name: str, workers: int = 0, stop_at: int | None = None, *overrides: str) -> Finished:
         fault = "record 0 0" if stop_at is None else f"record 0 0;stop-in-forward 1 {stop_at - 1}"
         seen = self.seen.with_name(f"{name}-seen")
         setting = f"trainer.dataloader_num_workers={workers}"
         return self.warm(
-            name, self.corpus, *self.settings, setting, stage=self.stage, fault=fault, FAULT_SEEN=str(seen)
+            name, self.corpus, *self.settings, setting, *overrides, stage=self.stage, fault=fault, FAULT_SEEN=str(seen)
         )
 
     def order(self, name: str) -> list[str]:
         """Rank, step and hash of each sequence that was trained on: the lines of rank 0, then those of rank 1."""
         lines = self.seen.with_name(f"{name}-seen").read_text().splitlines()
         return [line for rank in "01" for line in lines if line.startswith(rank)]
+
+    def samples(self, name: str) -> list[str]:
+        """The hashes of all sequences in the global order: two ranks take micro batches of two in turn."""
+        by_step: dict[int, dict[str, list[str]]] = {}
+        for rank, step, digest in (line.split() for line in self.order(name)):
+            by_step.setdefault(int(step), {"0": [], "1": []})[rank].append(digest)
+        steps = [by_step[step] for step in sorted(by_step)]
+        return [
+            digest
+            for step in steps
+            for first in range(0, len(step["0"]), 2)
+            for rank in "01"
+            for digest in step[rank][first : first + 2]
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +135,29 @@ def test_stops_leave_no_trace(
     assert order == command.order(f"{key}-undisturbed")
     epochs = [Counter(line.split()[2] for line in order if int(line.split()[1]) // 3 == epoch) for epoch in range(3)]
     assert all(set(epoch.values()) == {1} and len(epoch) == SAMPLES for epoch in epochs)
+
+
+@pytest.mark.faults(case="12", fault="another global batch on resume, as run.allow_changes has it, and a further stop")
+def test_another_global_batch_goes_on_with_the_next_sample(
+    warm: Warm, base: Path, undisturbed: dict[Any, Finished]
+) -> None:
+    """Four steps of eight sequences, then four a step: five of one and five of another start."""
+    command, what = Command(warm, base, "pretrain", "zero3"), ("pretrain", "zero3")
+    if what not in undisturbed:
+        undisturbed[what] = command("pretrain-zero3-undisturbed")
+    changed = ["trainer.global_batch_size=4", "run.allow_changes=[trainer.global_batch_size]"]
+    assert command("batch", 0, 4).code == 75
+    assert command("batch", 0, 9, *changed).code == 75
+    done = command("batch", 0, None, *changed)
+    assert done.code == 0, done.stdout + done.stderr
+    assert command.samples("batch") == command.samples("pretrain-zero3-undisturbed")
+    assert done.status["resumed_from"] == [4, 9] and done.status["step"] == done.status["max_steps"] == 14
+    assert done.status["tokens_seen"] == pytest.approx(undisturbed[what].status["tokens_seen"], abs=14)
+    manifest = Manifest.read(done.run / "checkpoints" / "checkpoint-14")
+    assert manifest is not None and manifest.samples_seen == 3 * SAMPLES
+    assert done.metrics[-1]["epoch"] == pytest.approx(3.0)
+    rates = undisturbed[what].series("learning_rate")
+    between = [rate for one, other in itertools.pairwise(rates[4:]) for rate in (one, (one + other) / 2)]
+    assert done.series("learning_rate")[:4] == rates[:4]
+    assert done.series("learning_rate")[4:12] == pytest.approx(between)
+    assert "jumps" not in done.stdout and "goes on    from step 9, after 52 sequences" in done.stdout

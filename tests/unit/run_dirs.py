@@ -51,6 +51,8 @@ def make_run(
             row |= {"loss": loss, "grad_norm": 1.0, "tokens_per_second": 1000.0, "ranks": {"memory_gib": [2.0, 2.5]}}
         if held_out and step % 50 == 0:
             row |= {"eval_loss": loss + 0.1, "eval_perplexity": math.exp(min(loss + 0.1, 20))}
+        if step and step % 50 == 0:
+            row |= {"save_stall_s": 0.01}
         metrics.write(step, row)
     known = {
         "command": config_overrides.command(stage, overrides), "state": state, "exit_code": 0, "step": steps,

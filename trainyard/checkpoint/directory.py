@@ -6,13 +6,16 @@ Needs no torch: the controller chooses the checkpoint to resume from before a GP
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainyard.checkpoint.manifest import MANIFEST, Manifest, verify
+from trainyard.checkpoint.manifest import MANIFEST, Manifest, is_whole, verify
+from trainyard.files import read_json
 
 _NAME = re.compile(r"checkpoint-(\d+)")
+
+STATE = "trainer_state.json"
+"""In a checkpoint: the state of the Hugging Face Trainer."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ def step_of(checkpoint: Path) -> int | None:
 
 
 def newest_whole(directory: Path) -> Path | None:
-    """The newest checkpoint whose save has finished; its files are not verified."""
-    return next((path for _, path in list_checkpoints(directory) if (path / MANIFEST).is_file()), None)
+    """The newest checkpoint whose save has finished and whose files are all there; their content is not verified."""
+    return next((path for _, path in list_checkpoints(directory) if is_whole(path)), None)
 
 
 def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:
@@ -96,17 +99,25 @@ def newest_good(directory: Path) -> tuple[Verdict | None, list[Verdict]]:
     return None, passed_over
 
 
-def rotate(directory: Path, keep: int | None, protect: Iterable[Path] = ()) -> None:
-    """Deletes whole checkpoints beyond the newest `keep` (None keeps all), but never one of `protect`.
+def best_of(checkpoint: Path) -> Path | None:
+    """The checkpoint of the best evaluation up to a checkpoint of the same run; None without an evaluation."""
+    recorded = read_json(checkpoint / STATE).get("best_model_checkpoint")
+    return checkpoint.with_name(Path(recorded).name) if isinstance(recorded, str) else None
 
-    A directory without a manifest neither counts nor is deleted: a half-written save never costs a good checkpoint.
+
+def rotate(directory: Path, keep: int | None, newest: Path, best: Path | None = None) -> None:
+    """Deletes old checkpoints. `keep` of them stay, counted from `newest` back (None keeps all), and so does `best`.
+
+    Neither counted nor deleted are directories that are no checkpoints (a half-written save never costs a good one) and
+    checkpoints of later steps than `newest`: the run has passed over them.
     """
     if keep is None:
         return
-    protected = {path.resolve() for path in protect}
-    whole = [path for _, path in list_checkpoints(directory) if (path / MANIFEST).is_file()]
-    for path in whole[max(keep, 1) :]:
-        if path.resolve() not in protected:
+    last = step_of(newest)
+    assert last is not None
+    reached = [path for step, path in list_checkpoints(directory) if step <= last and is_whole(path)]
+    for path in reached[max(keep, 1) :]:
+        if path.name not in (newest.name, best and best.name):
             discard(path)
 
 

@@ -1,5 +1,6 @@
 """manifest.json: the file that makes a directory a checkpoint, and by which its other files are trusted."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,15 +110,32 @@ class Manifest:
         )
 
 
-def entries(directory: Path, written: dict[str, FileEntry] | None = None) -> dict[str, FileEntry]:
+def files_of(directory: Path) -> dict[str, Path]:
+    """Every file below a directory but its manifest, by path below the directory."""
+    files = {str(file.relative_to(directory)): file for file in sorted(directory.rglob("*")) if file.is_file()}
+    files.pop(MANIFEST, None)
+    return files
+
+
+def entries(
+    directory: Path, written: Mapping[str, FileEntry] | None = None, made: Collection[str] = ()
+) -> dict[str, FileEntry]:
     """An entry for every file below a directory but its manifest.
 
     Args:
         written: entries of files that need not be read again, by path below the directory.
+        made: further files that must be there.
+
+    Raises:
+        FileNotFoundError: a file of `written` or `made` is gone, or was changed since.
     """
-    written = written or {}
-    files = {str(file.relative_to(directory)): file for file in sorted(directory.rglob("*")) if file.is_file()}
-    files.pop(MANIFEST, None)
+    written, files = written or {}, files_of(directory)
+    lost = [f"{name} is missing" for name in made if name not in files]
+    lost += filter(None, (_missing(directory, name, entry) for name, entry in written.items()))
+    if lost:
+        raise FileNotFoundError(
+            f"{directory}: {lost[0]}, though it was just written; somebody else deletes files there"
+        )
     return {name: written.get(name) or FileEntry(file.stat().st_size, digest(file)) for name, file in files.items()}
 
 
@@ -130,6 +148,12 @@ def unfinished(checkpoint: Path) -> str | None:
     except ValueError as error:
         return f"{MANIFEST} is damaged: {error}"
     return None if manifest else f"no {MANIFEST}: the save did not finish"
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Has the save of a checkpoint finished, and does every file have its size? Only the manifest is read."""
+    manifest = Manifest.read(checkpoint)
+    return manifest is not None and not any(_missing(checkpoint, name, each) for name, each in manifest.files.items())
 
 
 def verify(checkpoint: Path) -> str | None:
@@ -145,14 +169,20 @@ def verify(checkpoint: Path) -> str | None:
 
 def _damage(checkpoint: Path, manifest: Manifest) -> str | None:
     for name, entry in manifest.files.items():
-        file = checkpoint / name
-        if not file.is_file():
-            return f"{name} is missing"
-        if file.stat().st_size != entry.size:
-            return f"{name} has {file.stat().st_size} bytes instead of {entry.size}"
-        if digest(file) != entry.xxh3_128:
+        if reason := _missing(checkpoint, name, entry):
+            return reason
+        if digest(checkpoint / name) != entry.xxh3_128:
             return f"{name} was damaged: its checksum differs from the manifest's"
     return None
+
+
+def _missing(checkpoint: Path, name: str, entry: FileEntry) -> str | None:
+    """Why a file is not there as a whole; None when its size is the manifest's."""
+    try:
+        size = (checkpoint / name).stat().st_size
+    except OSError:
+        return f"{name} is missing"
+    return None if size == entry.size else f"{name} has {size} bytes instead of {entry.size}"
 
 
 def _stranger(checkpoint: Path, manifest: Manifest) -> str | None:

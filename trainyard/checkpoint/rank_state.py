@@ -33,6 +33,28 @@ class SpikesState:
 
 
 @dataclass(frozen=True)
+class BestState:
+    """Of trainyard.training.best: the best evaluation whose step has a checkpoint."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class ScheduleState:
+    """Of trainyard.training.schedule: how the steps of a run lie on the schedule of the learning rate."""
+
+    global_batch: int
+    max_steps: int
+    """Steps of the run."""
+    total: int
+    """Steps of the schedule, as many until the global batch changes."""
+    first_step: int = 0
+    first_place: float = 0
+    """From `first_step` on, which stands at this place of the schedule, its rest is laid over the rest of the run."""
+
+
+@dataclass(frozen=True)
 class RankState:
     """The state by which a resumed run logs, evaluates and judges its steps as if it had never ended."""
 
@@ -44,6 +66,11 @@ class RankState:
     """An evaluation was left out because the run was to stop."""
     bad_steps: BadStepsState = field(default_factory=BadStepsState)
     spikes: SpikesState = field(default_factory=SpikesState)
+    best: BestState | None = None
+    """None while there is none, and in a checkpoint of version 0.1."""
+    tokens_seen: int | None = None
+    """Tokens of all ranks. This and the next are None in a checkpoint of version 0.1."""
+    schedule: ScheduleState | None = None
     skipped: Sequence[Sequence[int]] = ()
     """Stretches [first, stop) of global positions that the run leaves out of its data."""
 
@@ -67,5 +94,8 @@ def read_rank_state(checkpoint: Path, batch_layout: BatchLayout) -> RankState | 
 def _read(file: Path) -> RankState:
     facts = read_json(file)
     facts["bad_steps"] = BadStepsState(**known(BadStepsState, facts.get("bad_steps", {})))
+    for name, kind in (("best", BestState), ("schedule", ScheduleState)):
+        if facts.get(name) is not None:
+            facts[name] = kind(**known(kind, facts[name]))
     facts["spikes"] = SpikesState(**known(SpikesState, facts.get("spikes", {})))
     return RankState(**known(RankState, facts))

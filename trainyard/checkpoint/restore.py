@@ -1,5 +1,6 @@
 """Loads the states that the Trainer and DeepSpeed do not: after a change of ranks, of the ZeRO stage or of settings."""
 
+import math
 import os
 import random
 from pathlib import Path
@@ -35,21 +36,27 @@ def settings_of(optimizer: Any) -> Settings:
     return [{key: value for key, value in group.items() if key not in changing} for group in optimizer.param_groups]
 
 
-def apply_settings(optimizer: Any, scheduler: Any, settings: Settings) -> None:
+def apply_settings(optimizer: Any, scheduler: Any, settings: Settings) -> tuple[float, float] | None:
     """Replaces the learning rate, weight decay and the like of a loaded checkpoint by those of this command.
 
     Where the command has the same settings, every bit stays.
+
+    Returns:
+        The learning rate of the next step before and after; None where it stays, and for a schedule of DeepSpeed's own.
     """
     for group, wanted in zip(optimizer.param_groups, settings, strict=True):
         group.update(wanted)
     schedule = getattr(scheduler, "scheduler", scheduler)  # without Accelerate's wrapper
     if not hasattr(schedule, "lr_lambdas"):
-        return
+        return None
+    before = schedule._last_lr[0]
     schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
     factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
     schedule._last_lr = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
     for group, rate in zip(optimizer.param_groups, schedule._last_lr, strict=True):
         group["lr"] = rate
+    after = schedule._last_lr[0]
+    return None if math.isclose(before, after, rel_tol=1e-6) else (before, after)
 
 
 def load_states(found: Path, model: torch.nn.Module, optimizer: Any) -> None:

@@ -3,7 +3,7 @@
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from trainyard.checkpoint.convert import SCHEDULE
 from trainyard.checkpoint.deepspeed_engine import in_background
 from trainyard.checkpoint.directory import discard, lack_of_space, required_bytes, rotate
 from trainyard.checkpoint.layout import PARAMETERS, Layout
-from trainyard.checkpoint.manifest import FileEntry, Manifest, entries, unfinished
+from trainyard.checkpoint.manifest import FileEntry, Manifest, entries, files_of, unfinished
 from trainyard.checkpoint.pretrained import is_adapter, save_pretrained, save_tensors
 from trainyard.checkpoint.writer import BackgroundWriter
 from trainyard.data.batches.loader import BatchLayout
@@ -69,11 +69,11 @@ class Saver:
     _last_target: Path | None = None
 
     @contextmanager
-    def saving(self, step: int, best: Callable[[], str | None]) -> Iterator[Path]:
+    def saving(self, step: int, best: Path | None) -> Iterator[Path]:
         """Collective. Yields the directory to write to, which becomes a checkpoint later; older ones may be deleted.
 
         Args:
-            best: returns the checkpoint of the best evaluation, which is never deleted; called after the body.
+            best: the checkpoint of the best evaluation, which stays; it may be the one that is written.
 
         Raises:
             FinalError: the disk is full. What was written is deleted, and the last checkpoint is untouched.
@@ -95,11 +95,12 @@ class Saver:
                 yield target
             finally:
                 self.target = None
+        # Before the barrier, behind which the ranks list their files in files of their own.
+        made = [name for name in files_of(target) if not Path(name).name.startswith(".")] if self.rank.is_first else []
         dist.barrier()
-        protect = [Path(path) for path in [best()] if path]
         self.writer.then(lambda: self._note_written(target))
         if self.rank.is_first:
-            self.writer.then(lambda: self._finish(target, step, protect, started))
+            self.writer.then(lambda: self._finish(target, step, made, best, started))
         if not self.in_background or psutil.virtual_memory().available < 2 * needed:
             self.wait()
             dist.barrier()
@@ -180,10 +181,16 @@ class Saver:
         written = {str(file.relative_to(target)): asdict(entry) for file, entry in self.writer.entries.items()}
         write_json(target / WRITTEN.format(self.batch_layout.rank), written)
 
-    def _finish(self, target: Path, step: int, protect: list[Path], started: float) -> None:
-        """Waits for the lists of all ranks, writes the manifest and deletes old checkpoints. Runs in the thread."""
+    def _finish(self, target: Path, step: int, made: Sequence[str], best: Path | None, started: float) -> None:
+        """Waits for the lists of all ranks, writes the manifest and deletes old checkpoints. Runs in the thread.
+
+        Raises:
+            FileNotFoundError: a file of the checkpoint is gone, or the directory is.
+        """
         markers = [target / WRITTEN.format(rank) for rank in range(self.batch_layout.world_size)]
         while not all(marker.exists() for marker in markers):
+            if not target.is_dir():
+                raise FileNotFoundError(f"{target} was deleted while it was written")
             time.sleep(POLL_S)
         written = {name: FileEntry(**entry) for marker in markers for name, entry in read_json(marker).items()}
         for marker in markers:
@@ -191,14 +198,14 @@ class Saver:
         versions = {"trainyard": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
         Manifest(
             step=step,
-            samples_seen=step * self.batch_layout.global_batch,
+            samples_seen=self.batch_layout.samples_before(step),
             world_size=self.batch_layout.world_size,
             zero_stage=self.layout.stage,
             layout=self.layout,
             versions=versions,
-            files=entries(target, written),
+            files=entries(target, written, made),
         ).write(target)
-        rotate(self.directory, self.keep, protect)
+        rotate(self.directory, self.keep, target, best)
         seconds = time.monotonic() - started
         self.rank.say(f"step {step}: checkpoint saved in {seconds:.1f} s")
         if seconds > self.grace_period_s / 2:

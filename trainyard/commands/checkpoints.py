@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from trainyard.checkpoint.directory import Verdict, discard, list_checkpoints
+from trainyard.checkpoint.directory import Verdict, best_of, discard, list_checkpoints
 from trainyard.checkpoint.manifest import Manifest, unfinished, verify
 from trainyard.errors import DataError
 from trainyard.rundir.directory import RunDir
@@ -78,15 +78,17 @@ def _show(verdicts: list[Verdict], *, checked: bool) -> None:
 
 
 def _prune(run_dir: RunDir, keep: int) -> int:
-    """Deletes what cannot be used, and good checkpoints beyond the newest `keep`."""
+    """Deletes what cannot be used, and good checkpoints beyond the newest `keep` but the one of the best evaluation."""
     if not run_dir.acquire():
         raise DataError(f"{run_dir.path}: the run is alive, {run_dir.holder()}; stop it first")
     try:
-        good = 0
+        good, best = 0, None
         for step, path in list_checkpoints(run_dir.checkpoints):
             reason = verify(path)
             good += reason is None
-            if reason is None and good <= keep:
+            if reason is None and good == 1:
+                best = best_of(path)
+            if reason is None and (good <= keep or path == best):
                 continue
             discard(path)
             print(f"deleted checkpoint-{step}: {reason or f'{keep} newer are good'}")

@@ -219,9 +219,9 @@ class TrainerConfig:
     save_steps: float = 500
     """Optimizer steps between two checkpoints."""
     save_total_limit: int | None = 3
-    """Checkpoints to keep; older ones are deleted once a newer one is complete. None: all."""
+    """Checkpoints to keep, besides the best; older ones are deleted once a newer one is complete. None: all."""
     load_best_model_at_end: bool = False
-    """The final model is that of the best evaluation, not of the last step."""
+    """The final model is that of the best evaluation whose step has a checkpoint, not of the last step."""
     metric_for_best_model: str | None = None
     """Metric by which evaluations are compared: loss (the default) or perplexity, the smaller the better."""
     max_grad_norm: float = 1.0

@@ -63,13 +63,16 @@ class Progress:
     """Batches of the evaluation that is on."""
     asked: str = ""
     """Why the ranks are stopping: the name of a signal that one of them got; empty otherwise."""
+    model_step: int | None = None
+    """With DONE: the step of the saved model, which is the best one's with trainer.load_best_model_at_end."""
     final: dict[str, float] | None = None
-    """With DONE: the last value of every metric, and the first of the losses as first_<name>."""
+    """With DONE: the value of every metric at that step, and the first of the losses as first_<name>."""
 
     def figures(self) -> dict[str, Any]:
         """Those that status.json has too, by name; only what is known."""
         figures = {
-            "step": self.step, "max_steps": self.max_steps, "tokens_seen": self.tokens_seen, "final": self.final
+            "step": self.step, "max_steps": self.max_steps, "tokens_seen": self.tokens_seen,
+            "model_step": self.model_step, "final": self.final,
         }  # fmt: skip
         return {name: value for name, value in figures.items() if value is not None}
 

@@ -45,11 +45,13 @@ class Status:
     resumed_from: list[int] = field(default_factory=list)
     """The step of every checkpoint that was resumed from, in order."""
     final: dict[str, float] = field(default_factory=dict)
-    """Of a finished run: the last value of every metric, and the first of the losses as first_<name>."""
+    """Of a finished run: the value of every metric at that step, and the first of the losses as first_<name>."""
     seconds: float = 0.0
     """Wall clock of all starts together."""
     updated: str = ""
     """When this was written: ISO 8601, UTC."""
+    model_step: int | None = None
+    """Of a finished run: the step of the model that it leaves; None in a status of version 0.1."""
 
     @classmethod
     def read(cls, run_dir: RunDir) -> "Status":
@@ -76,8 +78,9 @@ class StatusFile:
         self.run_dir = run_dir
         self._before = run_dir.read_status()
         self.status = dataclasses.replace(
-            Status.read(run_dir), state=State.PREPARING, exit_code=None, restarts=0, rollbacks=0, final={}, **facts
-        )
+            Status.read(run_dir), state=State.PREPARING, exit_code=None, restarts=0, rollbacks=0, model_step=None,
+            final={}, **facts,
+        )  # fmt: skip
         self._began = time.monotonic() - self.status.seconds
 
     def update(self, **news: Any) -> None:

@@ -22,6 +22,9 @@ ACTIVE = (State.PREPARING, State.RUNNING)
 """States of a run that a process works on; it holds the lock of the run directory."""
 
 
+SAVED = "save_stall_s"
+"""A metric that every step with a checkpoint has."""
+
 DEAD = "dead"
 """The state of a run whose status.json says that it is active, while no process holds its lock."""
 
@@ -114,21 +117,29 @@ class Run:
         return measured[-1].value if measured else None
 
     def outcome(self, metric: str) -> float | None:
-        """A metric of the model that the run leaves; None where it was never logged.
+        """A metric of the model that the run leaves, its last value up to the model's step; None without a value."""
+        step = self.model_step
+        found = [each.value for each in self.measured(metric) if step is None or each.step <= step]
+        return found[-1] if found else None
 
-        This is the last value; with trainer.load_best_model_at_end it is the value at the best step.
+    @cached_property
+    def model_step(self) -> int | None:
+        """The step of the model that the run leaves, or would leave now; None: the last.
+
+        With trainer.load_best_model_at_end it is the best of the evaluations whose step has been saved.
         """
-        if self.settings.get("trainer.load_best_model_at_end"):
-            judge = str(self.settings.get("trainer.metric_for_best_model") or "eval_loss")
-            best = self.best(judge if judge.startswith("eval_") else f"eval_{judge}")
-            found = [each.value for each in self.measured(metric) if best and each.step == best.step]
-            return found[0] if found else self.last(metric)
-        return self.last(metric)
+        if self.status.model_step is not None or not self.settings.get("trainer.load_best_model_at_end"):
+            return self.status.model_step
+        judge = str(self.settings.get("trainer.metric_for_best_model") or "eval_loss")
+        saved = {each.step for each in self.measured(SAVED)}
+        values = self.values(judge if judge.startswith("eval_") else f"eval_{judge}")
+        best = min((each for each in values if each.step in saved), key=lambda each: each.value, default=None)
+        return best.step if best else None
 
     def best(self, metric: str, *, maximize: bool = False) -> Value | None:
-        """The lowest finite value of a metric, or the highest."""
+        """The lowest finite value of a metric, or the highest; before the first step it is not the run's."""
         choose = max if maximize else min
-        return choose(self.values(metric), key=lambda each: each.value, default=None)
+        return choose((each for each in self.values(metric) if each.step), key=lambda each: each.value, default=None)
 
     def metric(self) -> str:
         """The metric that judges the run by default: the held-out loss where it was measured, else the loss."""

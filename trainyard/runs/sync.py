@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainyard.config.saved import load
 from trainyard.errors import FAILED, FINISHED, DataError
-from trainyard.rundir.metrics import read_metrics
+from trainyard.rundir.metrics import History, read_metrics
 from trainyard.runs.history import Run
 
 MODES = ("local", "cloud", "offline")
@@ -22,24 +22,26 @@ def sync(run: Run, outputs: Path, mode: str | None) -> int:
     Raises:
         DataError: the run is alive, or has measured nothing.
     """
-    from trainyard.tracking.swanlab import FOLDER, SwanLabRun
+    from trainyard.tracking.swanlab import DRAWN, FOLDER, SwanLabRun
     from trainyard.tracking.tracker import complaint
 
     directory = run.directory
     if holder := directory.holder():
         raise DataError(f"{run.name}: is alive, {holder}, and sends by itself what it measures; sync it afterwards")
-    rows = read_metrics(directory.metrics)
-    if not rows:
+    history = History(directory.metrics)
+    count = sum(1 for _ in history)
+    if not count:
         raise DataError(f"{run.name}: there is nothing to send, {directory.metrics} has no line")
     config = load(directory.config)
     own = config.tracking.mode
     config.tracking.mode = mode or (own if own in MODES else "local")
     experiment = SwanLabRun(config, directory, outputs / FOLDER)
     try:
-        experiment.open(rows, read_metrics(directory.samples))
+        drawn = history.thinned(DRAWN) if config.tracking.mode == "local" else history
+        experiment.open(drawn, read_metrics(directory.samples))
         experiment.close()
     except Exception as error:  # SwanLab may raise anything
         print(f"error: {run.name}: SwanLab could not take it: {complaint(error)}", file=sys.stderr)
         return FAILED
-    print(f"{run.name}: {len(rows):,} lines sent, {config.tracking.mode}")
+    print(f"{run.name}: {count:,} lines sent, {config.tracking.mode}")
     return FINISHED

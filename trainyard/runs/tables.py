@@ -35,6 +35,8 @@ class Summary:
     metric: str
     """The metric whose values follow."""
     last: float | None
+    outcome: float | None
+    """The value of the model that the run leaves."""
     best: float | None
     best_step: int | None
     tokens_seen: int | None
@@ -62,6 +64,7 @@ def summary(run: Run, metric: str | None = None, *, maximize: bool = False) -> S
         max_steps=status.max_steps,
         metric=metric,
         last=run.last(metric),
+        outcome=run.outcome(metric),
         best=best and best.value,
         best_step=best and best.step,
         tokens_seen=status.tokens_seen if status.state else None,
@@ -133,7 +136,7 @@ def _measured(run: Run) -> Table:
     end.look()
     losses = [name for name in ("loss", "eval_loss", "eval_perplexity") if run.measured(name)]
     names = dict.fromkeys([*losses, *(name for row in end.rows for name in row)])
-    for name in (name for name in names if name not in ("step", "epoch", "tokens_seen")):
+    for name in (name for name in names if name not in ("step", "epoch", "tokens_seen") and run.measured(name)):
         best = run.best(name) if name.endswith(LOWER_IS_BETTER) else None
         table.add_row(name, figure(run.last(name)), figure(best and best.value), str(best.step) if best else "")
     return table

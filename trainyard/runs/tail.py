@@ -15,7 +15,7 @@ class Tail:
     """The last rows of a metrics.jsonl; each look reads only what was written since the look before.
 
     The newest line may be written again with more values, so it is read again. A line without its end is read once it
-    is whole. A resumed run puts another file in the place of the earlier one, which is read anew.
+    is whole. A resumed run cuts the file off, which is then read anew.
 
     Attributes:
         rows: at most `length` rows, in ascending order of their steps.
@@ -30,10 +30,16 @@ class Tail:
 
     def look(self) -> None:
         """Reads the new lines. Without the file there are no rows."""
+        if not self._read():
+            self._inode = 0
+            self._read()
+
+    def _read(self) -> bool:
+        """False when a resumed run has cut the file off, and has written on beyond the offset."""
         try:
             with self.path.open("rb") as stream:
                 found = os.fstat(stream.fileno())
-                if found.st_ino != self._inode or found.st_size < self._offset:
+                if found.st_ino != self._inode or (self.rows and found.st_size <= self._offset):
                     self.rows.clear()
                     self._inode, self._offset = found.st_ino, max(0, found.st_size - FIRST_LOOK)
                 stream.seek(self._offset)
@@ -41,13 +47,17 @@ class Tail:
         except FileNotFoundError:
             self.rows.clear()
             self._inode = self._offset = 0
-            return
+            return True
         whole = data[: data.rfind(b"\n") + 1]
-        for row in parse(whole):
+        rows = parse(whole)
+        if rows and self.rows and rows[0]["step"] != self.rows[-1]["step"]:
+            return False
+        for row in rows:
             while self.rows and self.rows[-1]["step"] >= row["step"]:
                 self.rows.pop()
             self.rows.append(row)
         self._offset += whole.rfind(b"\n", 0, -1) + 1
+        return True
 
     def values(self, metric: str) -> list[float]:
         """The values of a metric in the rows that have it."""

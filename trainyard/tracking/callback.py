@@ -23,10 +23,10 @@ class TrackerCallback(TrainerCallback):
     the end of the run waits for PATIENCE_S.
     """
 
-    def __init__(self, tracker: Tracker, history: Rows, say: Callable[[str], None]):
+    def __init__(self, tracker: Tracker, history: Callable[[], Rows], say: Callable[[str], None]):
         """
         Args:
-            history: the lines of metrics.jsonl up to the checkpoint.
+            history: reads the lines of metrics.jsonl up to the checkpoint that the tracker shows; called in the thread.
             say: shows a warning to the user.
         """
         self.tracker, self.history, self.say = tracker, history, say
@@ -37,7 +37,7 @@ class TrackerCallback(TrainerCallback):
         self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if "train_runtime" not in kwargs["logs"]:  # the Trainer's closing summary is not a step
+        if "train_loss" not in kwargs["logs"]:  # the Trainer's closing summary is not a step
             step, values = state.global_step, dict(kwargs["logs"])
             self._then("log", lambda: self.tracker.send(step, values))
 
@@ -62,7 +62,7 @@ class TrackerCallback(TrainerCallback):
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True, name="tracker")
-            self._tasks.put(lambda: self._attempt("start", lambda: self.tracker.open(self.history, self.samples)))
+            self._tasks.put(lambda: self._attempt("start", lambda: self.tracker.open(self.history(), self.samples)))
             self._thread.start()
         self._tasks.put(lambda: self._attempt(what, action))
         if self._tasks.qsize() > WAITING:

@@ -3,6 +3,7 @@
 import itertools
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ FOLDER = "swanlog"
 """Under paths.outputs, for all runs; the dashboard reads it."""
 
 DRAWN = 1500
-"""Points of a curve: the local dashboard draws no more of them, and stores 160 lines of metrics in a second."""
+"""Points of a curve: a dashboard draws no more of them, and SwanLab stores 160 lines of metrics in a second."""
 
 
 def chart_name(metric: str) -> str:
@@ -52,14 +53,6 @@ def chart_name(metric: str) -> str:
 def varied(point: str) -> list[str]:
     """The settings in the name of a sweep's point: `lr=1e-3,size=8` -> [`lr=1e-3`, `size=8`]."""
     return re.split(r",(?=[\w.]+=)", point)
-
-
-def thinned(rows: Rows) -> Rows:
-    """At most DRAWN lines, evenly spaced, and besides the last line and every evaluation."""
-    apart = -(-len(rows) // DRAWN)
-    return [
-        row for number, row in enumerate(rows, 1) if number % apart == 0 or number == len(rows) or "eval_loss" in row
-    ]
 
 
 class SwanLabRun:
@@ -77,7 +70,7 @@ class SwanLabRun:
         self.config, self.run_dir, self.log_dir = config, run_dir, log_dir
         self._run: Any = None
 
-    def open(self, rows: Rows, samples: Rows) -> None:
+    def open(self, rows: Iterable[dict[str, Any]], samples: Rows) -> None:
         """Begins or continues the experiment with the lines of metrics.jsonl and samples.jsonl up to the checkpoint."""
         import swanlab
 
@@ -111,7 +104,7 @@ class SwanLabRun:
             swanlab_board.name(Path(self._run.dir), known["name"])
             swanlab_board.order_sections(Path(self._run.dir), SECTIONS)
         self._show_example()
-        for row in thinned(rows) if mode == "local" else rows:
+        for row in rows:
             self.send(row["step"], row)
         self.show(samples)
 

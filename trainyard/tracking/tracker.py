@@ -1,5 +1,6 @@
 """The four calls that a tracker has to offer."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from trainyard.files import first_line
@@ -14,11 +15,11 @@ class Tracker(Protocol):
     name: str
     """As users know the tracker."""
 
-    def open(self, rows: Rows, samples: Rows) -> None:
+    def open(self, rows: Iterable[dict[str, Any]], samples: Rows) -> None:
         """Begins the run's record, or continues it after an earlier start of the run.
 
         Args:
-            rows: lines of metrics.jsonl up to the checkpoint.
+            rows: lines of metrics.jsonl up to the checkpoint; they are gone through once.
             samples: lines of samples.jsonl up to the checkpoint.
         """
         ...

@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 
 import torch
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 
 from trainyard.checkpoint.restore import is_universal
 from trainyard.config import deepspeed
 from trainyard.config.schema import Config, TrainerConfig
 from trainyard.config.training_arguments import given_arguments
+from trainyard.data.batches.loader import BatchLayout
+from trainyard.training.callbacks.early_stopping import EarlyStopping
 
 
 def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> TrainingArguments:
@@ -22,6 +24,7 @@ def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> Tr
         ValueError: from TrainingArguments itself, for values that contradict each other.
     """
     given = given_arguments(config.trainer)
+    given.pop("save_total_limit", None)  # for the saver alone: the library deletes what is being written
     steps = {"logging_steps", "save_steps", "eval_steps"} & given.keys()
     given |= {name: int(given[name]) for name in steps if given[name] >= 1}
     if config.data.eval_fraction == 0:
@@ -45,18 +48,25 @@ def build_arguments(config: Config, output_dir: Path, resume: Path | None) -> Tr
         disable_tqdm=True,
         report_to="none",
         ignore_data_skip=True,  # our loader starts at the right position
-        restore_callback_states_from_checkpoint=True,  # the patience of early stopping
         remove_unused_columns=False,
         logging_nan_inf_filter=False,  # a NaN must be seen, and the filter synchronises every micro batch
     )
 
 
-def count_steps(trainer: TrainerConfig, num_samples: int) -> int:
+def judge(args: TrainingArguments) -> str | None:
+    """The metric that compares evaluations, as eval_loss; None when nothing compares them."""
+    name = args.metric_for_best_model
+    return name if name is None or name.startswith("eval_") else f"eval_{name}"
+
+
+def count_steps(trainer: TrainerConfig, num_samples: int, batch_layout: BatchLayout) -> int:
     """Optimizer steps of the run: max_steps, or as many as it takes to see every sample num_train_epochs times."""
     if trainer.max_steps > 0:
         return trainer.max_steps
-    assert trainer.global_batch_size
-    return math.ceil(trainer.num_train_epochs * num_samples / trainer.global_batch_size)
+    total, global_batch = trainer.num_train_epochs * num_samples, batch_layout.global_batch
+    if batch_layout.samples_before(0) == 0:  # every step had this global batch
+        return math.ceil(total / global_batch)
+    return batch_layout.first_step + max(0, math.ceil((total - batch_layout.first_sample) / global_batch))
 
 
 def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: int) -> None:
@@ -68,8 +78,8 @@ def resolve_strategies(args: TrainingArguments, num_samples: int, global_batch: 
             setattr(args, f"{what}_steps", per_epoch)
 
 
-def early_stopping(trainer: TrainerConfig) -> list[TrainerCallback]:
+def early_stopping(trainer: TrainerConfig) -> list[EarlyStopping]:
     """The callback that ends a run whose evaluations improve no more, when it is asked for."""
     if not trainer.early_stopping_patience:
         return []
-    return [EarlyStoppingCallback(trainer.early_stopping_patience, trainer.early_stopping_threshold)]
+    return [EarlyStopping(trainer.early_stopping_patience, trainer.early_stopping_threshold)]

@@ -7,6 +7,7 @@ from typing import Any
 from transformers import IntervalStrategy, TrainingArguments
 
 from trainyard.checkpoint.layout import layout_of
+from trainyard.checkpoint.manifest import Manifest
 from trainyard.checkpoint.rank_state import read_rank_state
 from trainyard.checkpoint.save import Saver
 from trainyard.config.schema import Config, TrainerConfig
@@ -17,12 +18,13 @@ from trainyard.data.sequences import show
 from trainyard.files import write_text
 from trainyard.inference import generate
 from trainyard.model.size import count_parameters, flops_per_token
-from trainyard.rundir.metrics import MetricsFile
+from trainyard.rundir.metrics import History, MetricsFile
 from trainyard.rundir.rank import Rank
 from trainyard.tracking import swanlab
 from trainyard.tracking.callback import TrackerCallback
-from trainyard.training import skipped
-from trainyard.training.arguments import count_steps, early_stopping, resolve_strategies
+from trainyard.training import schedule, skipped
+from trainyard.training.arguments import count_steps, early_stopping, judge, resolve_strategies
+from trainyard.training.best import BestCheckpoint
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.callbacks.deepspeed_record import DeepSpeedRecord
 from trainyard.training.callbacks.generations import GenerationsCallback
@@ -32,10 +34,12 @@ from trainyard.training.callbacks.progress import ProgressCallback
 from trainyard.training.callbacks.speed import SpeedCallback
 from trainyard.training.callbacks.spikes import LossWindow, SpikeCallback
 from trainyard.training.callbacks.stop import StopCallback
+from trainyard.training.kept import Kept
 from trainyard.training.objectives.objective import Objective
+from trainyard.training.parts import TrainerParts
 from trainyard.training.restoring import Restorer
 from trainyard.training.step_samples import StepSamples
-from trainyard.training.trainer import Trainer, TrainerParts
+from trainyard.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,17 @@ def build(
     if this.resume is not None:
         args.eval_on_start = state is not None and state.evaluation_due
     left_out = skipped.stretches(this.run_dir, state.skipped if state else [])
-    samples = StepSamples(datasets.train, batch_layout, config.run.seed, left_out)
+    tokens_before = state.tokens_seen if state else None
+    samples = StepSamples(datasets.train, batch_layout, config.run.seed, left_out, tokens_before)
     callbacks = _deciding(this, config, model, samples)
     _add_telling(callbacks, this, config, tokenizer, datasets)
-    saver = _saver(this, config, batch_layout, args, count_parameters(model)[1])
+    saver = _saver(this, config, batch_layout, count_parameters(model)[1])
+    best = BestCheckpoint(this.run_dir.checkpoints, judge(args))
+    before = schedule.of_checkpoint(this.resume, state) if this.resume else None
+    if before is None:
+        now = schedule.begin(batch_layout, args.max_steps)
+    else:
+        now = schedule.go_on(before, batch_layout, this.resume_step, args.max_steps)
     parts = TrainerParts(
         rank=this,
         tokenizer=tokenizer,
@@ -80,22 +91,28 @@ def build(
         callbacks=callbacks,
         saver=saver,
         restorer=Restorer(this, batch_layout, saver),
+        best=best,
+        kept=Kept(this, batch_layout, callbacks, best, now, before),
     )
     return Training(Trainer(model, args, parts), callbacks)
 
 
 def _batch_layout(this: Rank, args: TrainingArguments) -> BatchLayout:
+    """The division of the global batch, from the samples on at which the checkpoint was written."""
+    manifest = Manifest.read(this.resume) if this.resume else None
     return BatchLayout(
         rank=this.rank,
         world_size=this.world_size,
         micro_batch=args.per_device_train_batch_size,
         accumulation=args.gradient_accumulation_steps,
+        first_step=this.resume_step if manifest else 0,
+        first_sample=(manifest.samples_seen or 0) if manifest else 0,
     )
 
 
 def _complete(args: TrainingArguments, trainer: TrainerConfig, datasets: Datasets, batch_layout: BatchLayout) -> None:
     """Counts the steps by the data, in place. A corpus of one document has nothing held out to evaluate."""
-    args.max_steps = count_steps(trainer, len(datasets.train))
+    args.max_steps = count_steps(trainer, len(datasets.train), batch_layout)
     resolve_strategies(args, len(datasets.train), batch_layout.global_batch)
     if datasets.evaluation is None:
         args.eval_strategy, args.eval_on_start = IntervalStrategy.NO, False
@@ -107,8 +124,7 @@ def _deciding(this: Rank, config: Config, model: Any, samples: StepSamples) -> C
     bad_steps = BadSteps(this, stop, samples, config.trainer.max_bad_steps)
     window = LossWindow(config.trainer.spike_window, config.trainer.spike_deviations)
     speed = SpeedCallback(
-        tokens_per_step=samples.tokens_per_step,
-        samples_per_epoch=len(samples.dataset) / samples.batch_layout.global_batch,
+        samples=samples,
         flops_per_token=flops_per_token(model, config.data.block_size),
         world_size=this.world_size,
     )
@@ -122,7 +138,7 @@ def _add_telling(callbacks: Callbacks, this: Rank, config: Config, tokenizer: An
     if not this.is_first:
         return
     metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
-    callbacks.progress = ProgressCallback(this, metrics, callbacks.speed.tokens_per_step)
+    callbacks.progress = ProgressCallback(this, metrics, callbacks.speed.samples)
     if config.run.profile_steps:
         callbacks.profile = ProfileCallback(this.run_dir.trace, config.run.profile_steps, this.say)
     if config.deepspeed.config:
@@ -148,19 +164,20 @@ def _generations(this: Rank, config: Config, tokenizer: Any, datasets: Datasets)
     )
 
 
-def _tracker(this: Rank, config: Config, history: list[dict[str, Any]]) -> TrackerCallback | None:
+def _tracker(this: Rank, config: Config, history: History) -> TrackerCallback | None:
     if config.tracking.backend is None or config.tracking.mode == "disabled":
         return None
     log_dir = Path(config.paths.outputs) / swanlab.FOLDER
-    return TrackerCallback(swanlab.SwanLabRun(config, this.run_dir, log_dir), history, this.say)
+    run = swanlab.SwanLabRun(config, this.run_dir, log_dir)
+    return TrackerCallback(run, lambda: history.thinned(swanlab.DRAWN), this.say)
 
 
-def _saver(this: Rank, config: Config, batch_layout: BatchLayout, args: TrainingArguments, trainable: int) -> Saver:
+def _saver(this: Rank, config: Config, batch_layout: BatchLayout, trainable: int) -> Saver:
     return Saver(
         this.run_dir.checkpoints,
         this,
         batch_layout,
-        keep=args.save_total_limit,
+        keep=config.trainer.save_total_limit,
         trainable=trainable,
         grace_period_s=config.launch.grace_period_s,
         layout=layout_of(config),

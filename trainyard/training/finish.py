@@ -11,7 +11,7 @@ from trainyard.data.preparation import notes
 from trainyard.errors import StoppedError
 from trainyard.model.size import count_parameters
 from trainyard.rundir.messages import Phase
-from trainyard.rundir.metrics import read_metrics
+from trainyard.rundir.metrics import History
 from trainyard.rundir.rank import Rank
 from trainyard.training.build import Training
 
@@ -22,7 +22,8 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
     total, trainable = count_parameters(training.trainer.model)
     block = config.data.block_size
     plan = datasets.train.plan
-    per_step = training.callbacks.speed.tokens_per_step
+    samples = training.callbacks.bad_steps.samples
+    per_step = samples.tokens_per_step
     ranks = f"{batch_layout.world_size} rank{'s' * (batch_layout.world_size != 1)}"
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     lines = [
@@ -33,10 +34,15 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
         f"{config.data.packing}{', documents isolated' * config.data.isolate_documents}; "
         f"{len(datasets.evaluation or ()):,} held out; "
         f"{len(datasets.train) / batch_layout.global_batch:,.1f} steps per epoch",
-        f"budget     {args.max_steps:,} steps = {args.max_steps * per_step:,} tokens "
-        f"= {args.max_steps * batch_layout.global_batch / len(datasets.train):.2f} epochs",
+        f"budget     {args.max_steps:,} steps = {samples.tokens_seen(args.max_steps):,} tokens "
+        f"= {samples.epochs(args.max_steps):.2f} epochs",
     ]
     lines += [f"note       {line}" for line in notes.lines(config.data.sources, datasets.train.store.summary.sources)]
+    if batch_layout.first_sample != batch_layout.first_step * batch_layout.global_batch:
+        lines.append(
+            f"goes on    from step {batch_layout.first_step:,}, after {batch_layout.first_sample:,} sequences: "
+            f"earlier steps had another number than {batch_layout.global_batch}"
+        )
     this.say("\n".join(lines))
 
 
@@ -68,7 +74,9 @@ def finish(this: Rank, training: Training) -> None:
     this.note(now=True, phase=Phase.SAVING_MODEL)
     _save_model(this, training)
     _close_tracker(training)
-    this.note(now=True, phase=Phase.DONE, step=trainer.state.global_step, final=final_metrics(this))
+    step, model_step = trainer.state.global_step, trainer.model_step
+    final = final_metrics(this, model_step)
+    this.note(now=True, phase=Phase.DONE, step=step, model_step=model_step, final=final)
 
 
 def take_evaluation_point(optimizer: Any) -> None:
@@ -101,14 +109,12 @@ def _close_tracker(training: Training) -> None:
         training.callbacks.tracker.finish()
 
 
-def final_metrics(this: Rank) -> dict[str, float]:
-    """The last value of every metric of the run, and the first value of each loss as first_<name>."""
-    rows = read_metrics(this.run_dir.metrics)
+def final_metrics(this: Rank, model_step: int) -> dict[str, float]:
+    """The last value of every metric up to the step of the saved model, and the first of each loss as first_<name>."""
     final: dict[str, float] = {}
-    for row in rows:
-        final |= {key: value for key, value in row.items() if key not in ("step", "ranks")}
-    for name in ("loss", "eval_loss", "eval_perplexity"):
-        values = [row[name] for row in rows if name in row]
-        if values:
-            final[f"first_{name}"] = values[0]
-    return final
+    first: dict[str, float] = {}
+    for row in History(this.run_dir.metrics):
+        first = {f"first_{name}": row[name] for name in ("loss", "eval_loss", "eval_perplexity") if name in row} | first
+        if row["step"] <= model_step:
+            final |= {key: value for key, value in row.items() if key not in ("step", "ranks")}
+    return final | first

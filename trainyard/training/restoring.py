@@ -47,12 +47,17 @@ class Restorer:
         """Keeps learning rate, weight decay and the like of a new optimizer, which a checkpoint is about to replace."""
         self._settings = settings_of(optimizer)
 
-    def finish(self, found: Path, model: Any, optimizer: Any, scheduler: Any, engine: Any) -> None:
+    def finish(
+        self, found: Path, model: Any, optimizer: Any, scheduler: Any, engine: Any
+    ) -> tuple[float, float] | None:
         """Loads the states of a universal checkpoint that are still missing, and applies the settings of this command.
 
         Args:
             found: the checkpoint, from which the Trainer and DeepSpeed have loaded.
             engine: DeepSpeed's; None under DDP, where all states are missing. Under DeepSpeed only buffers are.
+
+        Returns:
+            The next step's learning rate as the checkpoint has it, and as this command has it; None if they are equal.
         """
         if is_universal(found):
             if engine is not None:
@@ -62,7 +67,7 @@ class Restorer:
                 load_states(found, model, optimizer)
                 scheduler.load_state_dict(read_states(found / SCHEDULE))
             set_step_counters(innermost(optimizer))
-        apply_settings(optimizer, scheduler, self._settings)
+        return apply_settings(optimizer, scheduler, self._settings)
 
     def restore_randomness(self, found: Path, seed: int) -> bool:
         """Restores the random state of a checkpoint of another number of ranks; False leaves it to the Trainer."""
@@ -81,6 +86,9 @@ class Restorer:
         Raises:
             FinalError: on rank 0, when the checkpoint is damaged or there is no room for its conversion.
         """
+        if self.rank.is_first and (reason := verify(best)):
+            raise FinalError(f"{best}: the best checkpoint cannot be loaded, {reason}; the last one is untouched")
+        dist.barrier()
         layout, manifest = self.saver.layout, Manifest.read(best)
         if not layout.stage or (manifest and manifest.fits(layout, self.batch_layout.world_size)):
             yield best
@@ -89,16 +97,14 @@ class Restorer:
         target = self.rank.run_dir.converted / "best" / best.name
         if self.rank.is_first:
             shutil.rmtree(target, ignore_errors=True)
-            self._require_convertible(best)
+            self._require_room(best)
             convert(best, target, fp16=layout.precision == "fp16")
         dist.barrier()
         compat.expect_universal_checkpoint(engine, True)
         yield target
         compat.expect_universal_checkpoint(engine, False)
 
-    def _require_convertible(self, best: Path) -> None:
-        if reason := verify(best):
-            raise FinalError(f"{best}: the best checkpoint cannot be loaded, {reason}; the last one is untouched")
+    def _require_room(self, best: Path) -> None:
         manifest = Manifest.read(best)
         assert manifest is not None  # it was verified
         what = f"the conversion of {best.name}"

@@ -18,11 +18,27 @@ class StepSamples:
     seed: int
     skipped: Stretches
     """Stretches [first, stop) of the global order that the run leaves out."""
+    tokens_before: int | None = None
+    """Tokens that were seen before the layout's first step; None: as many as its sequences have now."""
 
     @property
     def tokens_per_step(self) -> int:
         """Tokens of a global batch, filling not counted; on average, where sequences differ in length."""
         return round(self.batch_layout.global_batch * self.dataset.plan.tokens_per_sequence)
+
+    def tokens_seen(self, step: int) -> int:
+        """Tokens that all ranks have trained on before a step, the layout's first or a later one."""
+        first, before = self.batch_layout.first_step, self.tokens_before
+        if before is None:
+            whole = self.batch_layout.first_sample == first * self.batch_layout.global_batch
+            tokens = self.batch_layout.first_sample * self.dataset.plan.tokens_per_sequence
+            before = first * self.tokens_per_step if whole else round(tokens)
+        return before + (step - first) * self.tokens_per_step
+
+    def epochs(self, step: int) -> float:
+        """Epochs that are over before a step."""
+        global_batch = self.batch_layout.global_batch
+        return self.batch_layout.samples_before(step) / global_batch / (len(self.dataset) / global_batch)
 
     def of_step(self, step: int) -> Indices:
         """The global positions of a step, ascending, int64 of shape [global_batch]."""

@@ -1,7 +1,6 @@
 """The Hugging Face Trainer on our loaders: exact order, judged steps, our evaluation, checkpoints with a manifest."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +10,14 @@ import transformers
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
-from trainyard.checkpoint.rank_state import RankState, read_rank_state
-from trainyard.checkpoint.save import Saver
-from trainyard.data.batches.collator import Collator
-from trainyard.data.batches.dataset import Datasets
-from trainyard.data.batches.loader import BatchLayout, TimedLoader, eval_loader, train_loader
+from trainyard.data.batches.loader import TimedLoader, eval_loader, train_loader
 from trainyard.errors import FinalError, StoppedError
-from trainyard.rundir.rank import Rank
+from trainyard.training import schedule
 from trainyard.training.callbacks.bad_steps import require_finite_weights
 from trainyard.training.callbacks.moments import Moments
-from trainyard.training.callbacks.order import Callbacks
 from trainyard.training.evaluate import Evaluator
 from trainyard.training.objectives.metric_sums import MetricSums
-from trainyard.training.objectives.objective import Objective
-from trainyard.training.restoring import Restorer
-
-
-@dataclass(frozen=True)
-class TrainerParts:
-    """The objects that the Trainer works with, beside the model and TrainingArguments."""
-
-    rank: Rank
-    tokenizer: Any
-    """Saved with every checkpoint and with the model."""
-    datasets: Datasets
-    collator: Collator
-    batch_layout: BatchLayout
-    objective: Objective
-    callbacks: Callbacks
-    saver: Saver
-    restorer: Restorer
+from trainyard.training.parts import TrainerParts
 
 
 class Trainer(transformers.Trainer):
@@ -53,7 +30,8 @@ class Trainer(transformers.Trainer):
         self.rank, self.batch_layout, self.loss_objective = parts.rank, parts.batch_layout, parts.objective
         self.saver, self.restorer = parts.saver, parts.restorer
         self.speed, self.stop = parts.callbacks.speed, parts.callbacks.stop
-        self.bad_steps, self.spikes = parts.callbacks.bad_steps, parts.callbacks.spikes
+        self.bad_steps, self.kept = parts.callbacks.bad_steps, parts.kept
+        self.best, self.early_stopping = parts.best, parts.callbacks.early_stopping
         self.evaluator = Evaluator(parts.objective, parts.rank, self.stop.agreed)
         self.metric_sums = MetricSums()
         self._loss_before = torch.zeros(())
@@ -170,6 +148,7 @@ class Trainer(transformers.Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means of the objective's metrics to a line with the loss."""
         super().log(logs | self.metric_sums.take() if "loss" in logs else logs, start_time)
+        self.state.log_history.clear()  # all of it is in metrics.jsonl; here it would lie in every checkpoint
 
     # ---- evaluation ----
 
@@ -198,11 +177,15 @@ class Trainer(transformers.Trainer):
             return {}
         if first and self.rank.resume_step > 0:  # done late: the library does not compare this evaluation with the best
             self._determine_best_metric(metrics, None)
+            self.best.resumed(self.rank.resume_step)
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """An evaluation that was broken off never counts as the best."""
-        return bool(metrics) and super()._determine_best_metric(metrics, trial)
+        """With trainer.save_strategy=best, whether to save. An evaluation that a stop broke off is never the best."""
+        if not metrics:
+            return self.stop.stopped
+        self.best.evaluated(self.state.global_step, metrics)
+        return bool(super()._determine_best_metric(metrics, trial))
 
     # ---- saving ----
 
@@ -228,21 +211,15 @@ class Trainer(transformers.Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Writes the library's and DeepSpeed's files. The saver makes them a checkpoint, and deletes older ones."""
         self.require_finite_weights()
-        keep, self.args.save_total_limit = self.args.save_total_limit, None
-        saving = self.saver.saving(self.state.global_step, lambda: self.state.best_model_checkpoint)
-        try:
-            with self.speed.paused(), saving as target:
-                super()._save_checkpoint(model, trial)
-                RankState(
-                    loss=float(self._tr_loss),
-                    last_logged=self._globalstep_last_logged,
-                    evaluation_due=self.stop.evaluation_due,
-                    bad_steps=self.bad_steps.state(),
-                    spikes=self.spikes.state(),
-                    skipped=self.bad_steps.samples.skipped,
-                ).write(target, self.batch_layout.rank)
-        finally:
-            self.args.save_total_limit = keep
+        self.best.saved(self.state.global_step)
+        self.state.best_global_step, self.state.best_model_checkpoint = (
+            self.best.step,
+            None,
+        )  # which follows from the step
+        with self.speed.paused(), self.saver.saving(self.state.global_step, self.best.checkpoint) as target:
+            super()._save_checkpoint(model, trial)
+            loss, logged = float(self._tr_loss), self._globalstep_last_logged
+            self.kept.write(target, self.state.global_step, loss=loss, last_logged=logged)
         self.log({"save_stall_s": round(self.saver.stall_s or 0.0, 4)})
 
     def require_finite_weights(self) -> None:
@@ -252,8 +229,14 @@ class Trainer(transformers.Trainer):
     # ---- resuming ----
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Also notes the settings of the new optimizer, before a checkpoint replaces them."""
-        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        """Lays the schedule over the run. Notes the settings of the new optimizer, which a checkpoint will replace.
+
+        Under DeepSpeed the library has made the scheduler already, and gets it back.
+        """
+        is_new = self.lr_scheduler is None
+        scheduler = super().create_scheduler(self.kept.schedule.total if is_new else num_training_steps, optimizer)
+        if is_new:
+            schedule.stretch(scheduler, self.kept.schedule)
         if optimizer is None:  # the Trainer's own, into which nothing has been loaded yet
             self.restorer.remember_settings(self.optimizer)
         return scheduler
@@ -262,20 +245,48 @@ class Trainer(transformers.Trainer):
         """The last part of loading: DeepSpeed has loaded its states, or the library the weights."""
         super()._load_optimizer_and_scheduler(found)
         if found is not None:
-            self.restorer.finish(Path(found), self.model, self.optimizer, self.lr_scheduler, self.deepspeed)
+            rates = self.restorer.finish(Path(found), self.model, self.optimizer, self.lr_scheduler, self.deepspeed)
+            if rates:
+                self.rank.say(schedule.jump(*rates, self.kept.schedule_before, self.kept.schedule))
 
     def _load_rng_state(self, found: str | None) -> None:
         if found is None or not self.restorer.restore_randomness(Path(found), self.args.seed):
             super()._load_rng_state(found)
 
     def _restore_rank_state(self) -> None:
-        """Goes on with the checkpoint's sums since the last line of metrics, its bad steps and its spikes."""
-        state = read_rank_state(self.rank.resume, self.batch_layout) if self.rank.resume else None
-        if state is not None:
+        """Goes on with the checkpoint's sum of losses since the last line of metrics, and what the objects kept."""
+        if state := self.kept.restore(self.state):
             self._tr_loss += state.loss
             self._globalstep_last_logged = state.last_logged
-            self.bad_steps.restore(state.bad_steps)
-            self.spikes.restore(state.spikes)
+
+    def _load_callback_state(self) -> None:
+        """Restores the count of early stopping alone: the library would restore its settings over the command's."""
+        for each in self.early_stopping:
+            each.restore(self.state)
+
+    # ---- the end ----
+
+    def _run_epoch(self, **kwargs: Any) -> None:
+        """Takes no step where early stopping was decided before this start, or by the evaluation that was due."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(**kwargs)
+
+    def _finalize_training(self, trial: Any, num_train_samples: int, start_time: float) -> Any:
+        """Goes back to the best checkpoint, unless the run is only stopped: then its next start will."""
+        if not self.stop.stopped:  # early stopping may have come before a line was due
+            self.control.should_log, self.control.should_evaluate, self.control.should_save = True, False, False
+            self._maybe_log_save_evaluate(self._tr_loss, None, self.model, trial, 0, None, start_time)
+        best = None if self.stop.stopped else self.best.checkpoint
+        if self.args.load_best_model_at_end and not self.stop.stopped and best is None:
+            self.rank.say("no evaluation has a checkpoint, so the model is that of the last step, not of the best one")
+        self.state.best_model_checkpoint = None if best is None else str(best)
+        return super()._finalize_training(trial, num_train_samples, start_time)
+
+    @property
+    def model_step(self) -> int:
+        """The step of the weights that the model has at the end."""
+        best = self.best.step if self.args.load_best_model_at_end else None
+        return self.state.global_step if best is None else best
 
     def _load_best_model(self) -> None:
         self.saver.wait()

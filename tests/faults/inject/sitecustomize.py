@@ -90,6 +90,7 @@ FAULTS = {
     "stop-in-evaluation": ("evaluation_loop", terminate),
     "stop-in-save": ("_save_optimizer_and_scheduler", terminate),
     "kill-in-save": ("_save_rng_state", kill),
+    "kill-at-the-end": ("_finalize_training", kill),
 }
 """Methods of the Hugging Face Trainer, and the fault that comes before each."""
 

@@ -1,12 +1,22 @@
 """The newest good checkpoint is found, old ones are deleted, and room for the next is judged."""
 
 import errno
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from trainyard.checkpoint import directory as checkpoint
-from trainyard.checkpoint.directory import discard, list_checkpoints, newest_good, rotate
+from trainyard.checkpoint.directory import (
+    STATE,
+    best_of,
+    discard,
+    list_checkpoints,
+    newest_good,
+    newest_whole,
+    rotate,
+)
 from trainyard.checkpoint.manifest import MANIFEST
 from unit.checkpoint_dirs import make
 
@@ -31,18 +41,54 @@ def test_the_newest_good_one_is_found_and_the_others_have_a_reason(tmp_path: Pat
 def test_rotation_keeps_the_newest(tmp_path: Path, keep: int | None, left: list[int]) -> None:
     for step in (10, 20, 30, 40):
         make(tmp_path, step)
-    rotate(tmp_path, keep)
+    rotate(tmp_path, keep, tmp_path / "checkpoint-40")
     assert [step for step, _ in list_checkpoints(tmp_path)] == left
 
 
-def test_rotation_spares_the_protected_and_never_counts_a_broken_one(tmp_path: Path) -> None:
-    for step in (10, 20, 30):
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "no manifest": lambda path: (path / MANIFEST).unlink(),
+    "empty manifest": lambda path: (path / MANIFEST).write_text(""),
+    "half a manifest": lambda path: (path / MANIFEST).write_text((path / MANIFEST).read_text()[:40]),
+    "manifest of no files": lambda path: (path / MANIFEST).write_text("{}"),
+    "file gone": lambda path: (path / "model.safetensors").unlink(),
+    "file cut off": lambda path: (path / "global_step" / "optim.pt").write_bytes(b"half"),
+    "no files at all": lambda path: shutil.rmtree(path / "global_step"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_broken_one_is_never_counted_in_the_place_of_a_good_one(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    for step in (10, 20, 30, 40):
         make(tmp_path, step)
-    (tmp_path / "checkpoint-30" / MANIFEST).unlink()
-    rotate(tmp_path, 1, protect=[tmp_path / "checkpoint-10"])
-    assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20, 10]
-    rotate(tmp_path, 1)
-    assert [step for step, _ in list_checkpoints(tmp_path)] == [30, 20]
+    damage(tmp_path / "checkpoint-30")
+    rotate(tmp_path, 2, tmp_path / "checkpoint-40", tmp_path / "checkpoint-10")
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [40, 30, 20, 10]
+    damage(tmp_path / "checkpoint-40")
+    assert newest_whole(tmp_path) == tmp_path / "checkpoint-20"
+    rotate(tmp_path, 1, tmp_path / "checkpoint-40")
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [40, 30, 20]
+
+
+def test_the_one_just_written_stays_beside_a_later_one_that_the_run_has_passed_over(tmp_path: Path) -> None:
+    for step in (5, 10, 15):
+        make(tmp_path, step)
+    (tmp_path / "checkpoint-15" / "model.safetensors").write_bytes(b"weight!" * 15)  # of the same size
+    make(tmp_path, 12)
+    rotate(tmp_path, 1, tmp_path / "checkpoint-12")
+    good, passed_over = newest_good(tmp_path)
+    assert good is not None and good.step == 12 and [verdict.step for verdict in passed_over] == [15]
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [15, 12]
+
+
+def test_the_best_one_is_read_from_a_checkpoint_wherever_the_run_lies_now(tmp_path: Path) -> None:
+    path = make(tmp_path, 10)
+    assert best_of(path) is None
+    (path / STATE).write_text('{"best_model_checkpoint": "/moved/checkpoints/checkpoint-5"}')
+    assert best_of(path) == tmp_path / "checkpoint-5"
+    (path / STATE).write_text('{"best_model_checkpoint": null}')
+    assert best_of(path) is None
 
 
 def test_a_deletion_that_is_cut_off_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.checkpoint.rank_state import BadStepsState, RankState, SpikesState, read_rank_state
+from trainyard.checkpoint.rank_state import (
+    BadStepsState,
+    BestState,
+    RankState,
+    ScheduleState,
+    SpikesState,
+    read_rank_state,
+)
 from trainyard.data.batches.loader import BatchLayout
 
 STATE = RankState(
@@ -15,6 +22,9 @@ STATE = RankState(
     evaluation_due=True,
     bad_steps=BadStepsState(2, ["step 9: the loss is nan"], save_due=True, evaluation_due=False),
     spikes=SpikesState([1.0, 2.0], [9.0]),
+    best=BestState(8, 2.5),
+    tokens_seen=4096,
+    schedule=ScheduleState(8, 20, 20),
     skipped=[[8, 16]],
 )
 
@@ -56,6 +66,10 @@ def test_the_file_has_the_keys_of_version_0_1(tmp_path: Path) -> None:
         },
         "spikes": {"losses": [1.0, 2.0], "outside": [9.0]},
         "skipped": [[8, 16]],
+        # and those of later versions
+        "best": {"step": 8, "value": 2.5},
+        "tokens_seen": 4096,
+        "schedule": {"global_batch": 8, "max_steps": 20, "total": 20, "first_step": 0, "first_place": 0},
     }
 
 

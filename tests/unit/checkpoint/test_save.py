@@ -2,6 +2,8 @@
 
 import json
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from transformers.trainer_pt_utils import safe_globals
 
 from trainyard.checkpoint.layout import Layout
 from trainyard.checkpoint.manifest import Manifest, verify
-from trainyard.checkpoint.save import Saver
+from trainyard.checkpoint.save import WRITTEN, Saver
 from trainyard.data.batches.loader import BatchLayout
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.rank import Rank
@@ -37,8 +39,8 @@ def saver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Saver:
     return Saver(run.checkpoints, rank, batch_layout, keep=1, trainable=100, grace_period_s=60.0, layout=Layout())
 
 
-def save(saver: Saver, step: int, model: Any, optimizer: Any, schedule: Any) -> Path:
-    with saver.saving(step, lambda: None) as target:
+def save(saver: Saver, step: int, model: Any, optimizer: Any, schedule: Any, best: Path | None = None) -> Path:
+    with saver.saving(step, best) as target:
         saver.save_model(target, model, None)
         saver.save_states(model, optimizer, schedule, None)
         saver.save_randomness()
@@ -86,10 +88,33 @@ def test_the_older_checkpoint_goes_once_the_newer_one_is_whole(saver: Saver) -> 
     for step in (5, 10):
         save(saver, step, model, optimizer, schedule)
     assert [path.name for path in saver.directory.iterdir()] == ["checkpoint-10"]
+    for step in (15, 20):
+        save(saver, step, model, optimizer, schedule, best=saver.directory / "checkpoint-10")
+    assert {path.name for path in saver.directory.iterdir()} == {"checkpoint-10", "checkpoint-20"}
+
+
+@pytest.mark.parametrize("lost", ["states.pt", "config.json", "."])
+def test_no_manifest_is_written_over_files_that_are_gone(saver: Saver, lost: str) -> None:
+    """A file that the thread wrote, one that was there before, the whole directory."""
+    saver.batch_layout = replace(saver.batch_layout, world_size=2)  # the thread waits for the list of rank 1
+    with saver.saving(5, None) as target:
+        target.mkdir(parents=True)
+        (target / "config.json").write_text("{}")
+        saver.writer.save({"a": 1}, target / "states.pt")
+    while not (target / WRITTEN.format(0)).exists():
+        saver.check()
+    if lost == ".":
+        shutil.rmtree(target)
+    else:
+        (target / lost).unlink()
+        (target / WRITTEN.format(1)).write_text("{}")
+    with pytest.raises(FileNotFoundError, match="deleted" if lost == "." else f"{lost} is missing"):
+        saver.wait()
+    assert not target.exists()
 
 
 def test_a_save_that_fails_leaves_no_files_and_is_raised(saver: Saver) -> None:
-    with pytest.raises(RuntimeError, match="lost"), saver.saving(5, lambda: None) as target:
+    with pytest.raises(RuntimeError, match="lost"), saver.saving(5, None) as target:
         target.mkdir(parents=True)
         (target / "part").touch()
         raise RuntimeError("lost")
@@ -97,7 +122,7 @@ def test_a_save_that_fails_leaves_no_files_and_is_raised(saver: Saver) -> None:
 
 
 def test_an_error_of_the_thread_is_raised_at_the_next_look(saver: Saver) -> None:
-    with saver.saving(5, lambda: None) as target:
+    with saver.saving(5, None) as target:
         target.mkdir(parents=True)
         saver.writer.save({}, target / "nowhere" / "x.pt")
     with pytest.raises(FileNotFoundError):
@@ -109,7 +134,7 @@ def test_an_error_of_the_thread_is_raised_at_the_next_look(saver: Saver) -> None
 
 def test_the_loss_scale_is_written_by_the_thread_and_stands_in_the_manifest(saver: Saver) -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
-    with saver.saving(5, lambda: None) as target:
+    with saver.saving(5, None) as target:
         target.mkdir(parents=True)
         saver.save_scaler(scaler)
         saver.save_scaler(None)  # under DeepSpeed

@@ -69,6 +69,14 @@ def test_prune_keeps_the_newest_good_ones(call: Call, run: RunDir, capsys: Print
     assert [path.name for path in run.checkpoints.iterdir()] == ["checkpoint-20"]
 
 
+def test_prune_keeps_the_best_one_which_the_run_loads_at_its_end(call: Call, run: RunDir, capsys: Printed) -> None:
+    newest = run.checkpoints / "checkpoint-20"
+    (newest / "trainer_state.json").write_text('{"best_model_checkpoint": "/elsewhere/checkpoint-10"}')
+    Manifest(step=20, world_size=2, files=entries(newest)).write(newest)
+    assert call("prune") == 0
+    assert {path.name for path in run.checkpoints.iterdir()} == {"checkpoint-20", "checkpoint-10"}
+
+
 def test_mistakes(call: Call, run: RunDir, tmp_path: Path, capsys: Printed) -> None:
     assert call("list", directory=tmp_path) == call("prune", "--keep", "0") == 2
     said = capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_a_new_run(tmp_path: Path) -> None:
     assert not run.status.exists()
     file.write()
     written = json.loads(run.status.read_text())
-    assert list(written) == list(OF_0_1)
+    assert list(written) == [*OF_0_1, "model_step"]
     assert (written["state"], written["exit_code"], written["step"], written["resumed_from"]) == (
         State.PREPARING, None, 0, []
     )  # fmt: skip

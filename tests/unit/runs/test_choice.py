@@ -1,5 +1,6 @@
 """The run that a name means, the metric that compares runs, and their ranking."""
 
+import json
 import math
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from trainyard import files
 from trainyard.errors import DataError
+from trainyard.rundir.metrics import read_metrics
 from trainyard.runs import choice
 from trainyard.runs.history import find
 from unit.run_dirs import make_run, make_sweep, the_run
@@ -42,9 +44,33 @@ def test_the_best_run_is_the_one_that_leaves_the_best_model(tmp_path: Path) -> N
     names = [run.short for run, _ in choice.ranked(find(tmp_path), "eval_loss", maximize=False)]
     assert names == ["went-back", "good", "diverged"]
     assert choice.ranked(find(tmp_path), "eval_loss", maximize=True)[0][0].short == "diverged"
-    went_back = the_run(tmp_path, "went-back")
-    assert went_back.outcome("loss") == went_back.last("loss")
-    assert went_back.outcome("eval_loss") == went_back.values("eval_loss")[-2].value
+
+
+def test_a_run_is_judged_by_the_model_that_it_leaves(tmp_path: Path) -> None:
+    """Evaluations before the first step and at steps without a checkpoint are those of no model that is left."""
+    worse = [(110, {"loss": 8.5}), (120, {"loss": 8.5, "eval_loss": 8.4, "save_stall_s": 0.1})]
+    best = ["trainer.load_best_model_at_end=true"]
+    diverges = make_run(tmp_path, "diverges", best, final=8.3)  # 8.1 before the first step, 8.4 at the others
+    unsaved = make_run(tmp_path, "unsaved", best, final=5.0)
+    told = make_run(tmp_path, "told", best, final=5.0, model_step=50)
+    for directory in (diverges, unsaved, told):
+        rows = read_metrics(directory.metrics)
+        for row in rows:
+            if row["step"] == 100 and directory is unsaved:
+                del row["save_stall_s"]
+        more = [{"step": step, **values} for step, values in worse]
+        directory.metrics.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *more]))
+    loss = {step: 5.0 + 3 * math.exp(-step / 15) for step in (50, 100)}
+    runs = {name: the_run(tmp_path, name) for name in ("diverges", "unsaved", "told")}
+    assert [run.model_step for run in runs.values()] == [50, 50, 50]
+    assert runs["diverges"].outcome("eval_loss") == pytest.approx(8.4, abs=0.02)
+    for name in ("unsaved", "told"):
+        assert runs[name].outcome("eval_loss") == pytest.approx(loss[50] + 0.1)
+        assert runs[name].outcome("loss") == pytest.approx(loss[50])
+        assert runs[name].last("eval_loss") == 8.4
+        assert runs[name].outcome("nothing") is None
+    best_of_unsaved = runs["unsaved"].best("eval_loss")
+    assert best_of_unsaved is not None and best_of_unsaved.step == 100
 
 
 def test_a_sweep_is_judged_by_its_own_metric(tmp_path: Path) -> None:

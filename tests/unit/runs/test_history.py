@@ -62,7 +62,7 @@ def test_last_and_best_pass_over_torn_lines_and_nan(tmp_path: Path) -> None:
     run = the_run(tmp_path)
     assert run.metric() == "eval_loss"
     assert run.best("eval_loss") == Value(100, run.last("eval_loss") or 0.0, 204_800)
-    assert run.best("eval_loss", maximize=True) == Value(0, 8.1, 0)
+    assert run.best("eval_loss", maximize=True).step == 50
     assert math.isnan(run.last("loss") or 0.0)
     assert run.best("loss").step == 100 and len(run.values("loss")) == 10
     assert run.last("nothing") is None and run.best("nothing") is None

@@ -17,6 +17,7 @@ def test_a_run_in_one_line_for_other_programs(tmp_path: Path) -> None:
         "max_steps": 100,
         "metric": "loss",
         "last": described["last"],
+        "outcome": described["last"],
         "best": described["last"],
         "best_step": 100,
         "tokens_seen": 204_800,
@@ -25,6 +26,16 @@ def test_a_run_in_one_line_for_other_programs(tmp_path: Path) -> None:
         "path": str(directory.path),
     }
     assert 2.0 < described["last"] < 2.1
+
+
+def test_every_row_of_the_metrics_has_a_value(tmp_path: Path) -> None:
+    directory = make_run(tmp_path)
+    with directory.metrics.open("a") as stream:
+        stream.write('{"step": 101, "loss": 2.0, "note": "text", "ranks": {"memory_gib": [1.0]}, "gone": null}\n')
+    table = tables._measured(the_run(tmp_path))
+    names, last = (list(table.columns[number].cells) for number in (0, 1))
+    assert {"loss", "eval_loss", "grad_norm"} <= set(names)
+    assert len(last) == len(names) and all(last)
 
 
 def test_runs_are_compared_by_the_settings_in_which_they_differ(tmp_path: Path) -> None:

@@ -42,12 +42,12 @@ class Fake:
 def follow(fake: Fake) -> list[str]:
     """A run of two lines and an answer; what is said of the tracker."""
     said: list[str] = []
-    tracker = TrackerCallback(fake, [{"step": 1}], said.append)
+    tracker = TrackerCallback(fake, lambda: [{"step": 1}], said.append)
     tracker.samples = [{"step": 0}]
     for step in (2, 3):
         state: Any = SimpleNamespace(global_step=step)
         tracker.on_log(None, state, None, logs={"loss": 0.5})  # type: ignore[arg-type]
-    tracker.on_log(None, state, None, logs={"train_runtime": 1.0})  # type: ignore[arg-type]
+    tracker.on_log(None, state, None, logs={"train_runtime": 1.0, "train_loss": 2.0})  # type: ignore[arg-type]
     tracker.show([])
     tracker.show([{"step": 3}])
     tracker.finish()
@@ -91,5 +91,5 @@ def test_a_tracker_that_falls_behind_is_left_out(monkeypatch: pytest.MonkeyPatch
 
 def test_a_run_without_a_line_opens_nothing() -> None:
     fake = Fake()
-    TrackerCallback(fake, [], pytest.fail).finish()
+    TrackerCallback(fake, lambda: [], pytest.fail).finish()
     assert fake.calls == []

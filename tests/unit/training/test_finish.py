@@ -1,6 +1,7 @@
 """The announcement of a run, and its last figures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,8 @@ def test_the_announcement_counts_the_ranks(
     args = SimpleNamespace(bf16=True, fp16=False, max_steps=10)
     batch_layout = BatchLayout(rank=0, world_size=world_size, micro_batch=2, accumulation=3)
     trainer = SimpleNamespace(args=args, batch_layout=batch_layout, model=torch.nn.Linear(2, 2))
-    callbacks = SimpleNamespace(speed=SimpleNamespace(tokens_per_step=48))
+    samples = SimpleNamespace(tokens_per_step=48, tokens_seen=lambda step: 48 * step, epochs=lambda step: step / 2)
+    callbacks = SimpleNamespace(bad_steps=SimpleNamespace(samples=samples))
     training: Any = SimpleNamespace(trainer=trainer, callbacks=callbacks)
     store = SimpleNamespace(summary=SimpleNamespace(sources=[SourceCounts(5, 9, empty=3)]))
     train: Any = type("Sequences", (list,), {"plan": SimpleNamespace(fill=0.5), "store": store})([0] * 12)
@@ -33,8 +35,12 @@ def test_the_announcement_counts_the_ranks(
     config = Config(stage="pretrain", data=DataConfig(sources=[SourceConfig(path="a.txt", format="text")]))
     announce(Rank(0, world_size, RunDir(tmp_path), None), config, training, datasets)
     said = capsys.readouterr().out
-    assert f"({ranks} x 2 sequences x 3 accumulated)" in said
+    assert f"({ranks} x 2 sequences x 3 accumulated)" in said and "10 steps = 480 tokens = 5.00 epochs" in said
     assert "note       a.txt: 3 empty documents are left out\n" in said
+    assert "goes on" not in said
+    trainer.batch_layout = replace(batch_layout, first_step=4, first_sample=100)
+    announce(Rank(0, world_size, RunDir(tmp_path), None), config, training, datasets)
+    assert "goes on    from step 4, after 100 sequences" in capsys.readouterr().out
 
 
 def test_the_last_value_of_each_metric_and_the_first_of_each_loss(tmp_path: Path) -> None:
@@ -45,7 +51,16 @@ def test_the_last_value_of_each_metric_and_the_first_of_each_loss(tmp_path: Path
     ]
     run = RunDir(tmp_path)
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert final_metrics(Rank(0, 2, run, None)) == {
+    assert final_metrics(Rank(0, 2, run, None), 1) == {
+        "loss": 5.0,
+        "grad_norm": 2.0,
+        "eval_loss": 6.0,
+        "eval_perplexity": 403.4,
+        "first_loss": 5.0,
+        "first_eval_loss": 6.0,
+        "first_eval_perplexity": 403.4,
+    }
+    assert final_metrics(Rank(0, 2, run, None), 2) == {
         "loss": 4.0,
         "grad_norm": 2.0,
         "eval_loss": 3.0,
@@ -57,7 +72,7 @@ def test_the_last_value_of_each_metric_and_the_first_of_each_loss(tmp_path: Path
 
 
 def test_a_run_without_a_line_has_no_figures(tmp_path: Path) -> None:
-    assert final_metrics(Rank(0, 1, RunDir(tmp_path), None)) == {}
+    assert final_metrics(Rank(0, 1, RunDir(tmp_path), None), 5) == {}
 
 
 class ScheduleFree(torch.optim.Optimizer):

@@ -35,7 +35,9 @@ def checkpoint(tmp_path: Path, layout: Layout, world_size: int = 2) -> Path:
 
 
 @pytest.mark.parametrize(("layout", "wrote"), [(ZERO, 2), (Layout(), 2), (Layout(), 3)])
-def test_a_best_checkpoint_that_fits_is_loaded_from_its_place(tmp_path: Path, layout: Layout, wrote: int) -> None:
+def test_a_best_checkpoint_that_fits_is_loaded_from_its_place(
+    tmp_path: Path, one_rank: None, layout: Layout, wrote: int
+) -> None:
     best = checkpoint(tmp_path, layout, wrote)
     with restorer(tmp_path, layout).loadable(best, None) as place:
         assert place == best
@@ -53,8 +55,9 @@ def test_a_best_checkpoint_of_other_ranks_is_converted(
     assert not engine._config.load_universal_checkpoint
 
 
-def test_a_damaged_best_checkpoint_is_not_converted(tmp_path: Path, one_rank: None) -> None:
-    best = checkpoint(tmp_path, ZERO, 3)
+@pytest.mark.parametrize("wrote", [2, 3])
+def test_a_damaged_best_checkpoint_is_neither_loaded_nor_converted(tmp_path: Path, one_rank: None, wrote: int) -> None:
+    best = checkpoint(tmp_path, ZERO, wrote)
     (best / "x_optim_states.pt").write_bytes(b"others")
     with (
         pytest.raises(FinalError, match=r"the best checkpoint cannot be loaded, .*; the last one is untouched"),
@@ -81,6 +84,7 @@ def test_the_settings_of_the_command_replace_those_of_the_checkpoint(tmp_path: P
     ready.remember_settings(optimizer)
     optimizer.param_groups[0].update(weight_decay=0.9, initial_lr=7.0)  # as loading does
     scheduler.last_epoch = 3
-    ready.finish(found, None, optimizer, scheduler, engine=None)
+    assert ready.finish(found, None, optimizer, scheduler, engine=None) == (0.5, 0.5 / 4)
+    assert ready.finish(found, None, optimizer, scheduler, engine=None) is None, "nothing changes any more"
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
     assert optimizer.param_groups[0]["lr"] == 0.5 / 4

@@ -1,5 +1,6 @@
 """Which samples a step trains on, and their names."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_a_step_is_made_of_the_micro_batches_of_all_ranks(tmp_path: Path) -> Non
 
 def test_a_stretch_that_is_left_out_moves_the_later_steps(tmp_path: Path) -> None:
     assert samples(tmp_path, [(2, 5)]).of_step(0).tolist() == [0, 1, 5, 6, 7, 8, 9, 10]
+
+
+def test_after_a_change_of_the_global_batch_the_samples_go_on_where_they_were(tmp_path: Path) -> None:
+    found = samples(tmp_path, [])
+    changed = replace(found, batch_layout=replace(LAYOUT, first_step=3, first_sample=12))  # three steps of four
+    assert changed.of_step(3).tolist() == list(range(12, 20)) and changed.of_step(4).tolist() == list(range(20, 28))
+    assert changed.of_micro_batch(3, 1, 1).tolist() == [18, 19]
+    assert [changed.tokens_seen(step) for step in (3, 4)] == [12 * 4, 20 * 4]
+    assert replace(changed, tokens_before=7).tokens_seen(4) == 7 + 32  # those of another block size
+    assert [changed.epochs(step) for step in (3, 4)] == [12 / 20, 1.0]
+    assert [found.tokens_seen(step) for step in (0, 3)] == [0, 96] and found.epochs(5) == 2.0
 
 
 def test_so_many_documents_are_named(tmp_path: Path) -> None:

@@ -9,10 +9,14 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from trainyard.data.batches.loader import BatchLayout
+from trainyard.training.best import BestCheckpoint
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.callbacks.order import Callbacks
 from trainyard.training.callbacks.stop import StopCallback
-from trainyard.training.trainer import Trainer, TrainerParts
+from trainyard.training.kept import Kept
+from trainyard.training.parts import TrainerParts
+from trainyard.training.schedule import begin
+from trainyard.training.trainer import Trainer
 
 STEPS, ACCUMULATION = 4, 2
 
@@ -77,7 +81,11 @@ def lines(one_rank: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     )  # fmt: skip
     saver: Any = SimpleNamespace(check=lambda: None)
     restorer: Any = SimpleNamespace(remember_settings=lambda optimizer: None)
-    parts = TrainerParts(rank, None, datasets, None, batch_layout, Preference(), callbacks, saver, restorer)  # type: ignore[arg-type]
+    best = BestCheckpoint(tmp_path, None)
+    kept = Kept(rank, batch_layout, callbacks, best, begin(batch_layout, STEPS), None)
+    parts = TrainerParts(
+        rank, None, datasets, None, batch_layout, Preference(), callbacks, saver, restorer, best, kept  # type: ignore[arg-type]
+    )  # fmt: skip
     trainer = Trainer(Scores(), args, parts)  # type: ignore[arg-type]
     monkeypatch.setattr(trainer, "get_train_dataloader", batches)
     trainer.train()

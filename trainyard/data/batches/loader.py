@@ -19,22 +19,31 @@ from trainyard.data.sequences.order import Indices, Stretches, sample_indices, w
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How a global batch is divided: `world_size` ranks x `accumulation` micro batches of `micro_batch` sequences."""
+    """How a global batch is divided: `world_size` ranks x `accumulation` micro batches of `micro_batch` sequences.
+
+    A run may have had another global batch before `first_step`, at which it had trained on `first_sample` sequences.
+    """
 
     rank: int
     world_size: int
     micro_batch: int
     accumulation: int
+    first_step: int = 0
+    first_sample: int = 0
 
     @property
     def global_batch(self) -> int:
         """Sequences per optimizer step, over all ranks."""
         return self.world_size * self.micro_batch * self.accumulation
 
+    def samples_before(self, step: int) -> int:
+        """Sequences that all ranks have trained on before a step, `first_step` or a later one."""
+        return self.first_sample + (step - self.first_step) * self.global_batch
+
 
 def step_positions(batch_layout: BatchLayout, step: int, skipped: Stretches) -> Indices:
     """The global positions that a step trains on, ascending, whatever the world size. Steps count from 0."""
-    places = np.arange(step * batch_layout.global_batch, (step + 1) * batch_layout.global_batch, dtype=np.int64)
+    places = np.arange(batch_layout.samples_before(step), batch_layout.samples_before(step + 1), dtype=np.int64)
     return without(places, skipped)
 
 
@@ -42,15 +51,16 @@ def micro_batch_positions(
     batch_layout: BatchLayout, step: int, accumulated: int, rank: int, skipped: Stretches
 ) -> Indices:
     """The positions of a step that are micro batch number `accumulated` of a rank."""
-    first = step * batch_layout.global_batch + (accumulated * batch_layout.world_size + rank) * batch_layout.micro_batch
+    in_step = (accumulated * batch_layout.world_size + rank) * batch_layout.micro_batch
+    first = batch_layout.samples_before(step) + in_step
     return without(np.arange(first, first + batch_layout.micro_batch, dtype=np.int64), skipped)
 
 
 class MicroBatches(Sampler[list[int]]):
     """Yields the sample numbers of this rank's micro batches, for the optimizer steps [start_step, max_steps).
 
-    The stretches `skipped` are taken out of the global order. Step s trains on the places [s * global_batch,
-    (s + 1) * global_batch) of the rest, whatever the world size; micro batch a of rank r begins at the place
+    The stretches `skipped` are taken out of the global order. Step s trains on the places [samples_before(s),
+    samples_before(s + 1)) of the rest, whatever the world size; micro batch a of rank r begins at the place
     (a * world_size + r) * micro_batch of these. With 2 ranks, a micro batch of 2 and 2 accumulated, step 0 is
 
         place   0 1 | 2 3 | 4 5 | 6 7

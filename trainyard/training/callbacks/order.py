@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 from trainyard.tracking.callback import TrackerCallback
 from trainyard.training.callbacks.bad_steps import BadSteps
 from trainyard.training.callbacks.deepspeed_record import DeepSpeedRecord
+from trainyard.training.callbacks.early_stopping import EarlyStopping
 from trainyard.training.callbacks.generations import GenerationsCallback
 from trainyard.training.callbacks.profile import ProfileCallback
 from trainyard.training.callbacks.progress import ProgressCallback
@@ -23,7 +24,7 @@ class Callbacks:
     stop: StopCallback
     bad_steps: BadSteps
     spikes: SpikeCallback
-    early_stopping: list[TrainerCallback] = field(default_factory=list)
+    early_stopping: list[EarlyStopping] = field(default_factory=list)
     """None or one."""
     generations: GenerationsCallback | None = None
     progress: ProgressCallback | None = None

@@ -8,13 +8,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trainyard.rundir.messages import Phase
 from trainyard.rundir.metrics import MetricsFile
 from trainyard.rundir.rank import Rank
+from trainyard.training.step_samples import StepSamples
 
 
 class ProgressCallback(TrainerCallback):
     """Writes metrics.jsonl and progress.json, and says the held-out loss on the screen; on rank 0 alone."""
 
-    def __init__(self, rank: Rank, metrics: MetricsFile, tokens_per_step: int):
-        self.rank, self.metrics, self.tokens_per_step = rank, metrics, tokens_per_step
+    def __init__(self, rank: Rank, metrics: MetricsFile, samples: StepSamples):
+        self.rank, self.metrics, self.samples = rank, metrics, samples
         self._started = 0.0
         self._first_step = 0
 
@@ -29,7 +30,7 @@ class ProgressCallback(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = {key: value for key, value in kwargs["logs"].items() if key != "total_flos"}
-        if "train_runtime" in logs:  # the Trainer's closing summary is not a step
+        if "train_loss" in logs:  # the Trainer's closing summary is not a step
             return
         self.metrics.write(state.global_step, logs)
         if "loss" in logs:
@@ -45,6 +46,6 @@ class ProgressCallback(TrainerCallback):
         eta = (time.monotonic() - self._started) / done * left if done else None
         step = state.global_step
         self.rank.note(
-            now=now, phase=phase, step=step, max_steps=state.max_steps, tokens_seen=step * self.tokens_per_step,
+            now=now, phase=phase, step=step, max_steps=state.max_steps, tokens_seen=self.samples.tokens_seen(step),
             eta_s=eta, **news,
         )  # fmt: skip

@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainyard.data.batches.loader import TimedLoader
 from trainyard.training.callbacks.devices import DeviceMonitor, of_all_ranks
+from trainyard.training.step_samples import StepSamples
 
 PEAK_FLOPS = {
     "B200": 2250e12,
@@ -29,6 +30,13 @@ PEAK_FLOPS = {
 """Dense bfloat16 peak of one device, in FLOP/s, by a part of its name; from the vendor's data sheets."""
 
 
+OF_THE_LIBRARY = (
+    "eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "train_runtime", "train_tokens_per_second"
+)  # fmt: skip
+"""Speeds that the library adds to a line: they say nothing about the model, and those of the training start anew at
+every resume. With include_num_input_tokens_seen the last two are in every line."""
+
+
 def device_peak(name: str) -> float | None:
     """The peak of the longest entry of PEAK_FLOPS that the device's name contains; None when it is unknown."""
     matches = [key for key in PEAK_FLOPS if key in name]
@@ -44,9 +52,8 @@ class SpeedCallback(TrainerCallback):
     since that rank runs out of memory first.
     """
 
-    def __init__(self, tokens_per_step: int, samples_per_epoch: float, flops_per_token: float, world_size: int):
-        self.tokens_per_step = tokens_per_step
-        self.samples_per_epoch = samples_per_epoch
+    def __init__(self, samples: StepSamples, flops_per_token: float, world_size: int):
+        self.samples = samples
         self.flops_per_token = flops_per_token
         self.world_size = world_size
         self.peak = device_peak(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
@@ -69,21 +76,22 @@ class SpeedCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # The Trainer sees the whole run as one pass over the loader; the epoch follows from the samples.
-        state.epoch = state.global_step / self.samples_per_epoch
+        state.epoch = self.samples.epochs(state.global_step)
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # however seldom lines are asked for, the last step's has the loss
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs: dict[str, Any] = kwargs["logs"]
-        # How fast an evaluation was says nothing about the model; a line keeps what was found.
-        for name in ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second"):
+        for name in OF_THE_LIBRARY:
             logs.pop(name, None)
-        logs["tokens_seen"] = state.global_step * self.tokens_per_step
+        logs["tokens_seen"] = self.samples.tokens_seen(state.global_step)
         if "loss" not in logs:
             return
         loader = kwargs["train_dataloader"]
         waited = loader.seconds_waited if isinstance(loader, TimedLoader) else 0.0
         now = time.perf_counter()
         seconds = now - self._since - self._paused
-        tokens_per_second = (state.global_step - self._step) * self.tokens_per_step / seconds
+        tokens_per_second = (state.global_step - self._step) * self.samples.tokens_per_step / seconds
         logs["tokens_per_second"] = round(tokens_per_second, 1)
         logs["data_wait"] = round((waited - self._waited) / seconds, 5)
         if self.peak:

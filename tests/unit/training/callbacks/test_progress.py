@@ -13,7 +13,8 @@ def test_a_line_is_kept_noted_and_said(tmp_path: Path) -> None:
     said: list[str] = []
     noted: list[dict[str, Any]] = []
     rank: Any = SimpleNamespace(say=said.append, note=lambda **news: noted.append(news))
-    progress = ProgressCallback(rank, MetricsFile(tmp_path / "metrics.jsonl", None), tokens_per_step=512)
+    samples: Any = SimpleNamespace(tokens_seen=lambda step: 512 * step)
+    progress = ProgressCallback(rank, MetricsFile(tmp_path / "metrics.jsonl", None), samples)
     state: Any = SimpleNamespace(global_step=4, max_steps=9)
     args: Any = None
     progress.on_train_begin(args, state, args)
@@ -27,7 +28,7 @@ def test_a_line_is_kept_noted_and_said(tmp_path: Path) -> None:
         {"loss": 2.0, "total_flos": 7, "tokens_per_second": 10.0},
         {"eval_loss": 1.5, "eval_perplexity": 4.4817},
         {"eval_loss": 0.25},
-        {"train_runtime": 3.0},
+        {"train_runtime": 3.0, "train_loss": 2.5},
     ):
         progress.on_log(args, state, args, logs=logs)
     assert (noted[-1]["loss"], noted[-1]["tokens_per_second"], noted[-1]["now"]) == (2.0, 10.0, True)
