@@ -111,3 +111,14 @@ def test_a_corpus_that_is_too_small_is_named_before_the_launch(pretrain: Pretrai
     assert done.code == 2
     assert "data.block_size=64: the corpus has" in done.stderr
     assert not (done.run / "logs" / "launcher.log").exists()
+
+
+def test_a_recipe_in_another_folder_reaches_the_preparation(pretrain: Pretrain, tmp_path: Path) -> None:
+    """The data is prepared by a process of its own, which reads the recipe as well; then the corpus is too small."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ndata: {end_of_text: false}\n")
+    (tmp_path / "short.txt").write_text("a few words\nand a few others\n")
+    source = f"data.sources=[{{path: '{tmp_path / 'short.txt'}', format: text}}]"
+    done = pretrain("recipe", source, "--config-dir", str(tmp_path), "experiment=mine")
+    assert done.code == 2
+    assert "data.block_size=64: the corpus has" in done.stderr
