@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainyard import ROOT
 from trainyard.checks.filled_in import FilledIn, default_choices
 from trainyard.config.overrides import default_name
 from trainyard.config.schema import Config, ModelConfig
 from trainyard.config.schema_launch import LaunchConfig
 from trainyard.config.stages import STAGES
+from trainyard.data.conversations.shipped import shipped
 from trainyard.data.tokenization import chat_templates
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.machine.devices import Devices
@@ -121,8 +121,9 @@ def chat_template(name: str | None, tokenizer: str | None = None) -> str | None:
     """
     if name is None or "{" in name:
         return name
-    shipped = ROOT / "trainyard" / "data" / "conversations" / "templates" / f"{name}.jinja"
-    path = shipped if shipped.is_file() else Path(name).expanduser()
+    if name in shipped():
+        return shipped()[name]
+    path = Path(name).expanduser()
     if path.is_file():
         return path.read_text(encoding="utf-8")
     directory = tokenizers.local_directory(tokenizer, "tokenizer_config.json") if tokenizer else None

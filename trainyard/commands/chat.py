@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.model}: its tokenizer has no chat template, so it knows no turns; "
             f"`{COMMAND} generate {arguments.model} TEXT` goes on from a text"
         )
-    ends = generate.end_ids(loaded.tokenizer, loaded.variables)
+    ends = generate.end_ids(loaded.tokenizer, loaded.variables, loaded.model)
     _note(HELP)
     opening = [] if arguments.system is None else [{"role": "system", "content": arguments.system}]
     messages = list(opening)

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         place, dtype=torch.float32, device="cpu", trust_remote_code=arguments.trust_remote_code
     )
     merged, difference = merge(model)
-    generate.stop_at(merged, generate.end_ids(tokenizer, variables))
+    generate.stop_at(merged, generate.end_ids(tokenizer, variables, merged))
     try:
         with staged(target) as staging:
             merged.to(getattr(torch, arguments.dtype)).save_pretrained(staging)

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     model, tokenizer, variables = load.load(arguments.model, trust_remote_code=arguments.trust_remote_code)
     encoded = _encode(asked, tokenizer, variables, arguments)
-    ends, chosen = generate.end_ids(tokenizer, variables), sampling(arguments)
+    ends, chosen = generate.end_ids(tokenizer, variables, model), sampling(arguments)
     finished = 0
     with _output(arguments.output) as stream:
         for start in range(0, len(asked), arguments.batch_size):

@@ -42,12 +42,22 @@ class Answer(NamedTuple):
     """The model ended it itself; False when the limit cut it."""
 
 
-def end_ids(tokenizer: Any, variables: dict[str, Any] | None = None) -> list[int]:
-    """The ids that end an answer, ascending: end-of-text, and the token by which the chat template closes a turn."""
+def end_ids(tokenizer: Any, variables: dict[str, Any] | None = None, model: Any = None) -> list[int]:
+    """The ids that end an answer, ascending: end-of-text, the tokens by which the chat template closes turns and calls,
+    and those at which the model stops already.
+    """
     ids = {tokenizer.eos_token_id}
+    if model is not None:
+        known = _network(model).generation_config.eos_token_id
+        ids.update(known if isinstance(known, list) else [] if known is None else [known])
     with contextlib.suppress(ConversationError):  # there is no template, or it closes turns with plain text
-        ids.add(tokenizer.convert_tokens_to_ids(ChatTemplate(tokenizer, variables=variables).end))
+        ids.update(tokenizer.convert_tokens_to_ids(list(ChatTemplate(tokenizer, variables=variables).ends)))
     return sorted(ids)
+
+
+def _network(model: Any) -> Any:
+    """The model itself, with the adapters inside."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def encode(
@@ -78,7 +88,8 @@ def encode(
             settings = {"add_generation_prompt": True, "tokenize": True, "return_dict": False}
             return list(tokenizer.apply_chat_template(prompt, tools=tools, **settings, **variables))
     except (ConversationError, TemplateError, ValueError, TypeError, LookupError) as error:
-        raise DataError(f"the chat template does not take the conversation: {error}") from error
+        reason = str(error).removeprefix("the chat template does not take it: ")
+        raise DataError(f"the chat template does not take the conversation: {reason}") from error
     return [int(token) for token in _encoder(tokenizer, len(tokenizer))([rendered]).ids]
 
 
@@ -131,7 +142,7 @@ def generate(
     Raises:
         DataError: a prompt leaves no room in the model's context.
     """
-    network = model.get_base_model() if hasattr(model, "get_base_model") else model  # the adapters are inside
+    network = _network(model)
     lengths = [len(ids) for ids in prompts]
     context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
     if max(lengths) >= context:

@@ -73,7 +73,7 @@ def build(
     tokens_before = state.tokens_seen if state else None
     samples = StepSamples(datasets.train, batch_layout, config.run.seed, left_out, tokens_before)
     callbacks = _deciding(this, config, model, samples)
-    _add_telling(callbacks, this, config, tokenizer, datasets)
+    _add_telling(callbacks, this, config, model, tokenizer, datasets)
     saver = _saver(this, config, batch_layout, count_parameters(model)[1])
     best = BestCheckpoint(this.run_dir.checkpoints, judge(args))
     before = schedule.of_checkpoint(this.resume, state) if this.resume else None
@@ -132,9 +132,11 @@ def _deciding(this: Rank, config: Config, model: Any, samples: StepSamples) -> C
     return Callbacks(speed, stop, bad_steps, spikes, early_stopping=early_stopping(config.trainer))
 
 
-def _add_telling(callbacks: Callbacks, this: Rank, config: Config, tokenizer: Any, datasets: Datasets) -> None:
+def _add_telling(
+    callbacks: Callbacks, this: Rank, config: Config, model: Any, tokenizer: Any, datasets: Datasets
+) -> None:
     """Adds, in place, the callbacks that only report: generations on every rank, all others on rank 0."""
-    callbacks.generations = generations = _generations(this, config, tokenizer, datasets)
+    callbacks.generations = generations = _generations(this, config, model, tokenizer, datasets)
     if not this.is_first:
         return
     metrics = MetricsFile(this.run_dir.metrics, this.resume_step if this.resume else None)
@@ -150,14 +152,16 @@ def _add_telling(callbacks: Callbacks, this: Rank, config: Config, tokenizer: An
         tracker.samples, generations.show = generations.kept, tracker.show
 
 
-def _generations(this: Rank, config: Config, tokenizer: Any, datasets: Datasets) -> GenerationsCallback | None:
+def _generations(
+    this: Rank, config: Config, model: Any, tokenizer: Any, datasets: Datasets
+) -> GenerationsCallback | None:
     if not config.tracking.samples or datasets.evaluation is None:
         return None
     return GenerationsCallback(
         this.run_dir.samples if this.is_first else None,
         datasets.evaluation,
         tokenizer,
-        generate.end_ids(tokenizer, config.data.template_variables),
+        generate.end_ids(tokenizer, config.data.template_variables, model),
         count=config.tracking.samples,
         max_new_tokens=config.tracking.sample_tokens,
         resume_step=this.resume_step if this.resume else None,

@@ -222,6 +222,24 @@ def test_plain_text_and_its_end(learned_run: Path) -> None:
         inference.encode(plain, "")
 
 
+@pytest.mark.parametrize(("known", "kept"), [(None, []), (7, [7]), ([9, 7], [7, 9])])
+def test_a_model_stops_where_its_base_did_and_where_the_template_ends_turns(
+    learned: load.Loaded, known: Any, kept: list[int]
+) -> None:
+    own = learned.model.generation_config
+    template = inference.end_ids(learned.tokenizer)
+    assert learned.tokenizer.convert_tokens_to_ids("<|im_end|>") in template
+    learned.model.generation_config = GenerationConfig(eos_token_id=known)
+    try:
+        ends = inference.end_ids(learned.tokenizer, None, learned.model)
+        assert ends == sorted({*template, *kept})
+        inference.stop_at(learned.model, ends)
+        assert learned.model.generation_config.eos_token_id == ends
+        assert inference.end_ids(learned.tokenizer, None, learned.model) == ends
+    finally:
+        learned.model.generation_config = own
+
+
 def test_a_template_that_refuses(learned: load.Loaded, learned_run: Path) -> None:
     tokenizer = tokenizers.load(
         str(learned_run / "model"), chat_template=CHATML + "{{ raise_exception('no user') if not messages[1:] }}"

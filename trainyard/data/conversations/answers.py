@@ -2,13 +2,13 @@
 
 An answer begins where the template's own generation prompt for the messages before it ends. Some templates rewrite
 history, so that the earlier prompt is not a beginning of the whole text: there the answer begins behind the same words
-that lead to it at inference. {% generation %} tags, where a template has them, say where answers begin. An answer ends
-with the token that closes its turn; turn_ends.py verifies that everything up to there is the message.
+that lead to it at inference. An answer ends with the tokens that close its turn; turn_ends.py finds these, and verifies
+that everything up to there is the message.
 """
 
 import re
 
-from trainyard.data.conversations.rendering import CLOSE, OPEN, Rendering, Span
+from trainyard.data.conversations.rendering import Rendering, Span
 from trainyard.data.conversations.turn_ends import end_of_turn
 from trainyard.errors import ConversationError
 
@@ -34,22 +34,11 @@ class Answers:
         whole = self._whole
         if number == 0:  # apply_chat_template takes no empty conversation
             raise ConversationError("message 0 is the assistant's: no prompt leads to it at inference; do not learn it")
-        tagged = whole.tagged(number) if whole.has_tags else None
-        if tagged is None:
-            begin = self._begin(number, start, last)
-        else:
-            begin = tagged[0]
-            if number == last and whole.prompt(number) != whole.text[:begin]:
-                raise whole.divergence(number)
+        begin = self._begin(number, start, last)
         if begin < start:
             raise ConversationError(f"message {number}: the template renders it before what was said earlier")
-        token, end = end_of_turn(whole, number, begin, is_last=number == last)
-        if tagged is not None:
-            inside, outside = whole.text[end : tagged[1]].strip(), whole.text[tagged[1] : end].strip()
-            if inside or outside not in ("", token):
-                raise ConversationError(f"message {number}: the template's generation tags end elsewhere than its turn")
         self._found = number
-        return begin, end
+        return begin, end_of_turn(whole, number, begin, is_last=number == last)
 
     def find_other(self, number: int) -> Span:
         """The content of a message that is not the assistant's, with the special token that follows it.
@@ -58,16 +47,12 @@ class Answers:
             ConversationError: the template changes the content, or renders it only together with others.
         """
         whole = self._whole
-        content = whole.messages[number]["content"]
-        core = content.strip()
-        marked = whole.messages[number] | {"content": content.replace(core, f"{OPEN}{core}{CLOSE}", 1)}
-        shown = whole.of([*whole.messages[:number], marked])
-        before, _, rest = shown.partition(OPEN)
-        begin, end = len(before), len(before) + len(core)
-        if not core or not rest.startswith(core + CLOSE) or not whole.text.startswith(before + core):
+        place = whole.contents.get(number)
+        if place is None or any(span < place for other, span in whole.contents.items() if other > number):
             raise ConversationError(
                 f"message {number} is to be learned, and the template does not render it by itself; leave out its flag"
             )
+        begin, end = place
         closing = re.compile(r"\s*(?:" + whole.markup.special.pattern + ")").match(whole.text, end)
         return begin, closing.end() if closing else end
 

@@ -6,29 +6,18 @@ the beginnings of that conversation: answers and exchanges are found by comparin
 
 import re
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainyard.data.conversations.conversation import Message
+from trainyard.data.conversations.markup import Markup
 from trainyard.errors import ConversationError
 
 Span = tuple[int, int]
 """A range [begin, end) of characters of a rendered text."""
 
-OPEN, CLOSE = "\U00100000", "\U00100001"
-"""Marks around a content: characters for private use, which no content has by the time it is rendered."""
-
-
-class Markup(NamedTuple):
-    """What a template writes around answers."""
-
-    special: re.Pattern[str]
-    """Any special token."""
-    end: str
-    """The special token that ends an answer."""
-    opening: str
-    """The text between a question and its answer; empty if it holds no special token."""
-    between: str
-    """The text between the generation prompt and an answer, such as an empty block of reasoning; mostly empty."""
+_MARKS = 0x100000
+"""The first mark: two for each message, around its content. Characters for private use, which no content has by the
+time it is rendered."""
 
 
 class Renderer:
@@ -82,16 +71,19 @@ class Rendering:
     Attributes:
         text: the whole conversation as text.
         answers: the numbers of the assistant's messages.
-        has_tags: does the template mark answers?
+        has_tags: does the template mark what a model generates?
+        blocks: the passages that it marks.
+        closed: what was added to close the last answer, which the template leaves open; mostly empty.
     """
 
     def __init__(self, render: Renderer, markup: Markup, messages: list[Message], tools: Any):
         self._render, self.markup, self.messages, self.tools = render, markup, messages, tools
         self.answers = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
         self.has_tags = render.has_tags
-        self._blocks: list[Span] = []
+        self.blocks: list[Span] = []
+        self.closed = ""
         self._prompts: dict[int, str] = {}
-        self.text = render(messages, tools, blocks=self._blocks)
+        self.text = render(messages, tools, blocks=self.blocks)
 
     def of(self, messages: list[Message]) -> str:
         """Other messages with the tools of this conversation, rendered."""
@@ -107,18 +99,60 @@ class Rendering:
             self._prompts[number] = self._render(self.messages[:number], self.tools, prompt=True)
         return self._prompts[number]
 
-    def tagged(self, number: int) -> Span:
-        """The passage that the template's generation tags mark for an answer.
+    def own(self, number: int) -> str:
+        """A message as the template renders it while it is the last: what follows its prompt.
 
         Raises:
-            ConversationError: there are not as many passages as answers.
+            ConversationError: its prompt does not lead to it.
         """
-        if len(self._blocks) != len(self.answers):
-            raise ConversationError(
-                f"the template marks {len(self._blocks)} passages as generated, "
-                f"and the assistant has {len(self.answers)} messages"
-            )
-        return self._blocks[self.answers.index(number)]
+        until = self.text if number + 1 == len(self.messages) else self.of(self.messages[: number + 1])
+        if not until.startswith(self.prompt(number)):
+            raise ConversationError(f"message {number}: the generation prompt does not lead to it")
+        return until[len(self.prompt(number)) :]
+
+    def close(self, token: str) -> int:
+        """Adds what closes the last answer; returns the place behind it."""
+        self.text, self.closed = self.text + token, token
+        return len(self.text)
+
+    @cached_property
+    def contents(self) -> dict[int, Span]:
+        """Where the contents are, by a rendering with marks around them.
+
+        A message is not in it whose content is empty, or which the template writes otherwise than it was said, or more
+        than once. Of an answer with a block of reasoning, the content is what follows that.
+        """
+        marked, cores = [], {}
+        for number, message in enumerate(self.messages):
+            said, core = spoken(message)
+            if core:
+                cores[number] = core
+                begin = message["content"].rindex(said) + said.index(core)
+                parts = message["content"][:begin], core, message["content"][begin + len(core) :]
+                message = message | {"content": mark(number)[0].join(parts[:2]) + mark(number)[1] + parts[2]}
+            marked.append(message)
+        try:
+            shown = self.of(marked)
+        except ConversationError:
+            return {}
+        places: dict[str, list[int]] = {}
+        for count, match in enumerate(_MARK.finditer(shown)):
+            places.setdefault(match[0], []).append(match.start() - count)
+        if _MARK.sub("", shown) != self.text[: len(self.text) - len(self.closed)]:
+            return {}
+        found = {}
+        for number, core in cores.items():
+            begins, ends = (places.get(each, []) for each in mark(number))
+            if len(begins) == len(ends) == 1 and self.text[begins[0] : ends[0]] == core:
+                found[number] = (begins[0], ends[0])
+        return found
+
+    def next_content(self, number: int, place: int) -> int:
+        """Where the first content behind a place begins that is not this message's; the end of the text without one."""
+        return min(
+            (span[0] for other, span in self.contents.items() if other != number and span[0] >= place),
+            default=len(self.text),
+        )
 
     @cached_property
     def openings(self) -> list[int]:
@@ -136,3 +170,19 @@ class Rendering:
             f"conversation has {text[same : same + 40]!r}; set data.template_variables so that they agree, learn only "
             f"the last answer, or change the data"
         )
+
+
+def mark(number: int) -> tuple[str, str]:
+    """The marks around the content of a message."""
+    return chr(_MARKS + 2 * number), chr(_MARKS + 2 * number + 1)
+
+
+_MARK = re.compile(f"[{chr(_MARKS)}-\U0010ffef]")
+
+
+def spoken(message: Message) -> tuple[str, str]:
+    """What a message says without its reasoning, and that without the white space around it."""
+    content = message["content"]
+    if message["role"] == "assistant" and "reasoning_content" not in message:
+        content = content.rpartition("</think>")[2]
+    return content, content.strip()

@@ -5,6 +5,7 @@ objects or as text), rendering (messages to text), answers, turn_ends and calls 
 verified), exchanges (where the text may be cut), fragments (the text cut up).
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ from trainyard.data.conversations.conversation import Conversation, Message
 from trainyard.data.conversations.exchanges import exchange_starts
 from trainyard.data.conversations.fragments import Cutter, Fragment, Note, Rendered
 from trainyard.data.conversations.left_out import left_out
-from trainyard.data.conversations.rendering import OPEN, Markup, Renderer, Rendering, Span
+from trainyard.data.conversations.markup import Markup
+from trainyard.data.conversations.probe import TOOLS, probe
+from trainyard.data.conversations.rendering import Renderer, Rendering, Span
 from trainyard.data.conversations.spelling import PRIVATE, Spelling, patterns
+from trainyard.data.conversations.tags import difference
 from trainyard.data.tokenization.chat_templates import DEFAULT, WITH_TOOLS, chosen
 from trainyard.data.tokenization.encoded import CutPoints
 from trainyard.errors import ConversationError
@@ -26,6 +30,7 @@ class ChatTemplate:
 
     Attributes:
         end: the special token that ends an assistant's turn.
+        ends: the tokens at which a model stops: that one, and those that end calls and a last turn where they differ.
     """
 
     def __init__(
@@ -75,8 +80,10 @@ class ChatTemplate:
             swallow_before={token.content for token in added if token.lstrip},
             swallow_behind={token.content for token in added if token.rstrip},
         )
-        self._markup = self._probe()
+        self._markup = self._first_markup()
+        self._markups: dict[Any, Markup] = {}
         self.end = self._markup.end
+        self.ends: frozenset[str] = self._markup.ends | (self._with_tools.ends if self._with_tools else frozenset())
 
     def fragments(self, conversation: Conversation) -> list[Fragment]:
         """The rendered conversation as fragments; see render."""
@@ -93,18 +100,17 @@ class ChatTemplate:
             return self._with_tools.render(conversation)
         learned = self._messages_to_learn(conversation)
         spelling = Spelling(self._special, self._special_in_answer)
-        spelled, tools = (
-            [spelling.message(message) for message in conversation.messages],
-            spelling.value(conversation.tools),
-        )
-        whole = Rendering(self._render, self._markup, self._arguments(spelled, tools), tools)
+        spelled = [spelling.message(message) for message in conversation.messages]
+        tools = spelling.value(conversation.tools)
+        messages = self._arguments(spelled, tools)
+        whole = Rendering(self._render, self._markup_of(messages, tools), messages, tools)
         if forged := self._encoded_in_text & set(spelling.spelled):
             raise ConversationError(
                 f"it spells {min(forged)!r}, which the tokenizer finds in any text; mark it special in tokenizer.json"
             )
         spans = _find(whole, learned)
         exchanges = exchange_starts(whole, {number: span[1] for number, span in zip(learned, spans, strict=True)})
-        notes = self._left_out(whole, learned)
+        notes = self._left_out(whole, learned) + _notes(whole, spans)
         if self._learn_prompt:
             spans = [(0, len(whole.text))]
         return self._cut(whole.text, spans, exchanges, spelling)._replace(notes=notes)
@@ -131,6 +137,7 @@ class ChatTemplate:
         if self._learn_prompt:
             return answers[-1:]
         by_rule = set(answers if self._learn == "all" else answers[-1:])
+        by_rule.discard(0)  # no prompt leads to it at inference
         flags = enumerate(conversation.learn)
         learned = [number for number, flag in flags if (number in by_rule if flag is None else flag)]
         if not learned:
@@ -150,27 +157,43 @@ class ChatTemplate:
             )
         return tuple(Note(f"the chat template leaves out {each} (data.strict_template=true refuses)") for each in found)
 
-    def _probe(self) -> Markup:
-        """What the template writes around an answer, found with an answer of one character."""
-        asked, said = {"role": "user", "content": "q"}, {"role": "assistant", "content": OPEN}
-        rendered, prompt = self._render([asked, said], None), self._render([asked], None, prompt=True)
-        place = rendered.find(OPEN)
-        if place < 0:
-            raise ConversationError("the chat template does not render what the assistant says")
-        match = self._special.search(rendered, place)
-        if match is None:
-            raise ConversationError(
-                "the chat template ends the assistant's turn with no special token, so a model would never stop; "
-                "let it write eos_token there, or make what it writes a special token with tokenizer.add_tokens"
-            )
-        between = rendered[len(prompt) : place].strip() if rendered.startswith(prompt) else ""
-        behind = prompt.rpartition("q")[2]
-        return Markup(self._special, match[0], behind if self._special.search(behind) else "", between)
+    def _first_markup(self) -> Markup:
+        """The markup of the simplest conversation that the template takes: some need a system message or tools."""
+        system = [{"role": "system", "content": "s"}]
+        refused: list[ConversationError] = []
+        for head, described in (([], None), (system, None), ([], TOOLS), (system, TOOLS)):
+            try:
+                return probe(self._render, self._special, head, described, reasons=True)
+            except ConversationError as error:
+                refused.append(error)
+        raise refused[0]
+
+    def _markup_of(self, messages: list[Message], tools: list[Any] | None) -> Markup:
+        """The markup of conversations that begin like this one, and have tools and reasoning where it has some."""
+        heads = itertools.takewhile(lambda message: message["role"] in ("system", "developer"), messages)
+        head, reasons = list(heads), any("reasoning_content" in message for message in messages)
+        key = (tuple(message["role"] for message in head), bool(tools), reasons)
+        if key not in self._markups:
+            try:
+                self._markups[key] = probe(self._render, self._special, head, tools, reasons=reasons)
+            except ConversationError:
+                self._markups[key] = self._markup
+        return self._markups[key]
 
     def _cut(self, text: str, learned: list[Span], exchanges: CutPoints, spelling: Spelling) -> Rendered:
         if spelling.spelled and "\\udb" in text:  # a placeholder as json.dumps writes it in ASCII
             raise ConversationError("it spells a special token, which the template writes in ASCII; remove it")
         return self._cutter.cut(text, learned, exchanges, spelling.spelled)
+
+
+def _notes(whole: Rendering, spans: Sequence[Span]) -> tuple[Note, ...]:
+    """What is done otherwise than the template says."""
+    notes = [Note(f"the template leaves a last answer open; {whole.closed} closes it")] if whole.closed else []
+    if whole.has_tags and (differs := difference(whole.text, whole.blocks, spans)):
+        notes.append(
+            Note("the template's generation tags are not followed where the prompt at inference differs", differs)
+        )
+    return tuple(notes)
 
 
 def _find(whole: Rendering, learned: Sequence[int]) -> list[Span]:

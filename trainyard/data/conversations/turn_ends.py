@@ -1,84 +1,148 @@
-"""Where an answer ends, and whether the text up to there is the message: no more and no less."""
+"""Where an answer ends, and whether the text up to there is the message: no more and no less.
+
+An answer ends behind the tokens that close its turn. Where its content has its place in the text, these are what the
+template writes behind every answer. Otherwise, as with calls, the message is rendered as the last, and its text is
+compared with what stands in the conversation.
+"""
 
 from typing import NamedTuple
 
 from trainyard.data.conversations.calls import check_calls
 from trainyard.data.conversations.conversation import Message
-from trainyard.data.conversations.rendering import Rendering
+from trainyard.data.conversations.rendering import Rendering, spoken
 from trainyard.errors import ConversationError
 
 
-class TurnEnd(NamedTuple):
-    """The special token that ends an answer, and the place behind it."""
+def end_of_turn(whole: Rendering, number: int, begin: int, *, is_last: bool) -> int:
+    """The end of the answer that begins at a place, behind the tokens that close its turn.
 
-    token: str
-    place: int
-
-
-def end_of_turn(whole: Rendering, number: int, begin: int, *, is_last: bool) -> TurnEnd:
-    """The end of the answer that begins at a place.
+    A last turn that the template leaves open is closed in the rendering.
 
     Args:
         number: the message.
         is_last: is no answer behind it learned? Templates may drop the reasoning of earlier answers, not of this one.
 
     Raises:
-        ConversationError: no special token ends the answer, or the text is not the message.
+        ConversationError: nothing closes the turn, or the text is not the message.
     """
-    find = _end_of_call if whole.messages[number].get("tool_calls") else _end_of_text
-    return find(whole, number, begin, is_last)
+    message, place = whole.messages[number], whole.contents.get(number)
+    if message.get("tool_calls") or place is None or place[0] < begin:
+        return _compared(whole, number, begin, is_last)
+    before = whole.text[begin : place[0]].strip()
+    reasoning, answer = _parts(message)
+    if not _may_precede(whole, before, reasoning):
+        raise _other(number, before + answer, answer)
+    _require_reasoning(number, reasoning, before, is_last)
+    behind = _behind_space(whole.text, place[1])
+    tail = whole.markup.tail.lstrip()
+    end = behind + len(tail) if whole.text.startswith(tail, behind) else behind
+    if number + 1 == len(whole.messages):
+        end = whole.markup.run(whole.text, end)
+        if end == behind:
+            return _close(whole, number, whole.text[place[1] :])
+    if end == behind:
+        return _compared(whole, number, begin, is_last)
+    return end
 
 
-def _end_of_text(whole: Rendering, number: int, begin: int, is_last: bool) -> TurnEnd:
-    """The end of a text: the template's end token, behind the message's content."""
-    message, token = whole.messages[number], whole.markup.end
-    end = whole.text.find(token, begin)
-    said = whole.text[begin : end if end >= 0 else len(whole.text)].strip()
-    if said != message["content"].strip() or message.get("reasoning_content"):
-        reasoning, answer = _parts(message)
-        before = said.removesuffix(answer).strip()
-        if not said.endswith(answer) or not _may_precede(whole, before, reasoning):
-            raise ConversationError(
-                f"message {number}: the template renders {said[:60]!r} where the answer {answer[:60]!r} should be"
-            )
-        _require_reasoning(number, reasoning, before, is_last)
-    if end < 0:
-        raise ConversationError(f"message {number}: {token!r} does not end the answer")
-    return TurnEnd(token, end + len(token))
+class _Match(NamedTuple):
+    """A message as it is rendered as the last, beside what stands in the conversation."""
+
+    text: str
+    """What both have: the message, at most without reasoning that a template drops from history."""
+    rest: str
+    """What stands behind it where it is the last."""
 
 
-def _end_of_call(whole: Rendering, number: int, begin: int, is_last: bool) -> TurnEnd:
-    """The end of a call of functions, which may be another special token than that of a text.
-
-    The turn is rendered as the last message to find the token.
-    """
-    own = whole.text[begin:]
-    if number + 1 < len(whole.messages):
-        until = whole.of(whole.messages[: number + 1])
-        if not until.startswith(whole.prompt(number)):
-            raise ConversationError(f"message {number}: the generation prompt does not lead to the call")
-        own = until[len(whole.prompt(number)) :]
-    specials = whole.markup.special.findall(own)
-    if not specials:
-        raise ConversationError(f"message {number}: no special token ends the call")
-    token = whole.markup.end if whole.markup.end in specials else specials[-1]
-    own = own[: own.find(token) if token == whole.markup.end else own.rfind(token)]
-    is_same = whole.text.startswith(own + token, begin)
-    end = begin + len(own) if is_same else max(whole.text.find(token, begin), begin)
-    said = whole.text[begin:end].lstrip()
-    reasoning, beside = _parts(whole.messages[number])
-    if not own.endswith(said) or not _may_precede(whole, own.removesuffix(said).strip(), reasoning):
-        raise ConversationError(f"message {number}: the template renders the call otherwise when more is said")
+def _compared(whole: Rendering, number: int, begin: int, is_last: bool) -> int:
+    """The end of an answer, by the message as it is rendered while it is the last."""
+    message = whole.messages[number]
+    region = whole.text[begin : whole.next_content(number, begin)]
+    own, (reasoning, answer) = whole.own(number), _parts(message)
+    matched = _match(whole, own, region, reasoning)
+    calls = message.get("tool_calls")
+    if matched is None:
+        if calls:
+            raise ConversationError(f"message {number}: the template renders the call otherwise when more is said")
+        raise _other(number, region.strip(), answer)
+    end = _closed(whole, number, region, matched)
+    said = region[: len(region) if end is None else end]
+    if calls:
+        if answer not in matched.text:
+            raise ConversationError(f"message {number}: the template leaves out what is said beside the call")
+        check_calls(whole, number, matched.text)
+    else:
+        closes = next(text for text in (whole.markup.tail.strip(), whole.markup.end, "") if text in matched.text)
+        content = matched.text[: matched.text.rindex(closes)].strip() if closes else matched.text.strip()
+        if not content.endswith(answer) or not _may_precede(whole, content.removesuffix(answer).strip(), reasoning):
+            raise _other(number, content, answer)
     _require_reasoning(number, reasoning, said, is_last)
-    if beside not in said:
-        raise ConversationError(f"message {number}: the template leaves out what is said beside the call")
-    check_calls(whole, number, said)
-    return TurnEnd(token, end + len(token))
+    if end is None:
+        return _close(whole, number, region[len(matched.text) :])
+    return begin + end
+
+
+def _match(whole: Rendering, own: str, region: str, reasoning: str) -> _Match | None:
+    """What a message as the last and the conversation have in common; None if they differ in more than reasoning."""
+    markup = whole.markup
+    same = markup.common(own, region)
+    if _is_closing(whole, own[same:]):
+        return _Match(region[:same], own[same:])
+    droppable = {text for text in (*markup.between, reasoning) if text and text in own}
+    for dropped in sorted(own.index(text) + len(text) for text in droppable):
+        for start in range(dropped, len(own) if dropped > same else 0):
+            kept = own[:same] + own[start:]
+            common = markup.common(kept, region)
+            if common > same and _is_closing(whole, kept[common:]) and kept[:common].strip():
+                return _Match(region[:common], kept[common:])
+    return None
+
+
+def _is_closing(whole: Rendering, text: str) -> bool:
+    """Is a text special tokens and white space alone?"""
+    return not whole.markup.special.sub("", text).strip()
+
+
+def _closed(whole: Rendering, number: int, region: str, matched: _Match) -> int | None:
+    """Where the turn is closed in its region; None if nothing closes it there."""
+    markup, text = whole.markup, matched.text
+    tail, place = markup.tail.lstrip(), _behind_space(region, len(matched.text))
+    if not markup.closing:
+        found = text.rfind(tail) if tail else -1
+        if found >= 0 and _is_closing(whole, text[found + len(tail) :]):
+            return markup.run(text, found + len(tail))
+        if region.startswith(tail, place):
+            return place + len(tail)
+        bare = text.rstrip()
+        tokens = markup.special.findall(bare)
+        if tokens and bare.endswith(tokens[-1]):
+            return len(bare)
+        count = len(markup.special.findall(matched.rest[: markup.run(matched.rest, _behind_space(matched.rest, 0))]))
+        end = place
+        while count and (match := markup.special.match(region, end)):
+            end, count = match.end(), count - 1
+        return end if end > place else None
+    if region.startswith(tail, place):
+        return place + len(tail)
+    match = markup.special.match(region, place)  # the next role's token
+    following = whole.messages[number + 1]["role"] if number + 1 < len(whole.messages) else ""
+    if match and following not in ("", "assistant"):
+        return match.end()
+    return len(text.rstrip()) if following else None
+
+
+def _close(whole: Rendering, number: int, behind: str) -> int:
+    """Closes the last turn, which the template leaves open."""
+    markup, calls = whole.markup, whole.messages[number].get("tool_calls")
+    token = (markup.closing_call if calls else "") or markup.closing
+    if not token or behind.strip():
+        raise ConversationError(f"message {number}: {markup.end!r} does not end the answer")
+    return whole.close(token)
 
 
 def _may_precede(whole: Rendering, text: str, reasoning: str) -> bool:
     """May this text stand before an answer: nothing, what the template writes before any answer, or the reasoning?"""
-    return text in ("", whole.markup.between) or (reasoning != "" and reasoning in text)
+    return text in whole.markup.between or (reasoning != "" and reasoning in text)
 
 
 def _require_reasoning(number: int, reasoning: str, said: str, is_last: bool) -> None:
@@ -86,10 +150,20 @@ def _require_reasoning(number: int, reasoning: str, said: str, is_last: bool) ->
         raise ConversationError(f"message {number}: the template leaves out the reasoning of the last answer")
 
 
+def _other(number: int, said: str, answer: str) -> ConversationError:
+    return ConversationError(
+        f"message {number}: the template renders {said[:60]!r} where the answer {answer[:60]!r} should be"
+    )
+
+
 def _parts(message: Message) -> tuple[str, str]:
     """An assistant's reasoning, empty where there is none, and its answer."""
-    content = message["content"]
+    answer = spoken(message)[1]
     if "reasoning_content" in message:
-        return message["reasoning_content"].strip(), content.strip()
-    head, _, answer = content.rpartition("</think>")
-    return head.rpartition("<think>")[2].strip(), answer.strip()
+        return message["reasoning_content"].strip(), answer
+    head = message["content"].rpartition("</think>")[0]
+    return head.rpartition("<think>")[2].strip(), answer
+
+
+def _behind_space(text: str, place: int) -> int:
+    return len(text) - len(text[place:].lstrip())

@@ -13,12 +13,17 @@ import xxhash
 from trainyard.config.schema import DataConfig, SourceConfig
 from trainyard.config.stages import STAGES
 from trainyard.data.conversations.formats import COLUMNS
+from trainyard.data.conversations.shipped import shipped
 from trainyard.data.sources import files, hub
 from trainyard.data.tokenization.chat_templates import FOLDER
 from trainyard.files import digest, read_json, write_text
 
 STORE_FORMAT = 5
 """Raise it when the same inputs would give another store."""
+
+ENCODING = 2
+"""Raise it when chat templates would give conversations other ids or masks. The templates that come with trainyard give
+what they gave in version 0.1, whose stores are found again."""
 
 
 def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
@@ -36,6 +41,7 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
     for name in STAGES[stage].decisive_later:
         if (value := getattr(data, name)) != getattr(DataConfig(), name):
             parts.append([name, value])
+    parts += _encoding(stage, data)
     for source in data.sources:
         kept = files.container(source)
         how = [source.format, source.columns, *([source.document] if source.format == "text" else [])]
@@ -48,6 +54,13 @@ def sources_digest(stage: str, data: DataConfig, cache_file: Path) -> str:
             parts.append([how, [[cache.digest(file), _decisive_name(source, file)] for file in found]])
     cache.save()
     return xxhash.xxh3_128_hexdigest(json.dumps(parts, sort_keys=True).encode())
+
+
+def _encoding(stage: str, data: DataConfig) -> list[Any]:
+    """How chat templates are rendered; nothing where that is as in version 0.1."""
+    if not STAGES[stage].uses_chat_template or data.chat_template in shipped().values():
+        return []
+    return [["encoding", ENCODING]]
 
 
 def _decisive_name(source: SourceConfig, file: Path) -> str:

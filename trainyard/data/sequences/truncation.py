@@ -71,7 +71,8 @@ def fit(store: TokenStore, documents: npt.NDArray[np.int64], block_size: int, tr
     for place in map(int, np.flatnonzero(whole > block_size)):
         made = _kept(store.cut_points(int(documents[place])), int(whole[place]), block_size, truncation)
         begin = int(begins[place])
-        parts[place] = [part for part in made if store.read(begin + part.start, begin + part.stop, "loss_mask").any()]
+        closed = [_closed(part, store.read(begin, begin + int(whole[place]), "loss_mask"), block_size) for part in made]
+        parts[place] = [part for part in closed if store.read(begin + part.start, begin + part.stop, "loss_mask").any()]
     counts = np.ones(len(documents), np.int64)
     counts[list(parts)] = [len(kept) for kept in parts.values()]
     conversation, first = np.repeat(np.arange(len(documents)), counts), np.cumsum(counts) - counts
@@ -98,6 +99,16 @@ def _kept(points: CutPoints, length: int, block_size: int, truncation: str) -> l
         fitting = [place for place in points.later if points.first + length - place <= block_size]
         return [Kept(points.first, fitting[0], length)] if fitting else []
     return _divided(points, length, block_size) if truncation == "split" else []
+
+
+def _closed(part: Kept, loss_mask: npt.NDArray[np.uint8], block_size: int) -> Kept:
+    """The part with the token that closes its last answer, where that is the first of the next exchange.
+
+    Some templates end an answer by the next role's token alone, which is learned. A full part ends without.
+    """
+    around = loss_mask[part.stop - 1 : part.stop + 2].tolist()
+    has_room = part.lead + part.stop - part.start < block_size
+    return part._replace(stop=part.stop + 1) if around == [1, 1, 0] and has_room else part
 
 
 def _divided(points: CutPoints, length: int, block_size: int) -> list[Kept]:

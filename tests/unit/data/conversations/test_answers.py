@@ -45,10 +45,10 @@ def test_a_question_by_its_flag_where_it_is_not_rendered_by_itself() -> None:
 def test_an_opening_of_the_assistant() -> None:
     for name in ("chatml", "tags_with_end"):
         template = chat_template(name)
-        assert refusal(template, talk(HELLO, HI, SEE_YOU)) == (
+        assert refusal(template, talk(HELLO, HI, SEE_YOU, flags={0: True})) == (
             "message 0 is the assistant's: no prompt leads to it at inference; do not learn it"
         )
-        assert learned(template, talk(HELLO, HI, SEE_YOU, flags={0: False})) == ["See you.<|im_end|>"]
+        assert learned(template, talk(HELLO, HI, SEE_YOU)) == ["See you.<|im_end|>"]
 
 
 def test_answers_in_a_row() -> None:
@@ -149,27 +149,6 @@ def test_a_system_message_that_moves_to_the_last_question() -> None:
     )
 
 
-def test_generation_tags_that_are_wrong_are_refused() -> None:
-    def reason(source: str) -> str:
-        assert source not in TEMPLATES.values()
-        return refusal(chat_template(source), CASES["single"])
-
-    source = TEMPLATES["tags_without_end"]
-    assert reason(source.replace("turn.role == 'assistant'", "true")) == (
-        "the template marks 2 passages as generated, and the assistant has 1 messages"
-    )
-    header = "{{- '<|im_start|>' ~ turn.role ~ '\\n' }}"
-    assert header in source
-    outside = source.replace(header, "").replace("generation %}{{- turn", f"generation %}}{header}{{{{- turn")
-    assert reason(outside).startswith("message 1: at inference the prompt goes on with ")
-    short = source.replace("{{- turn.content }}{% endgen", "{{- turn.content[:2] }}{% endgen")
-    short = short.replace("{% endgeneration %}", "{% endgeneration %}{{- turn.content[2:] }}")
-    assert reason(short) == "message 1: the template's generation tags end elsewhere than its turn"
-    long = source.replace("{% endgeneration %}", "").replace("{{- '<|im_end|>\\n' }}", "{{- '<|im_end|>\\nx' }}")
-    long = long.replace("{%- else %}", "{{- '<|im_end|>x' }}{% endgeneration %}{%- else %}")
-    assert reason(long) == "message 1: the template's generation tags end elsewhere than its turn"
-
-
 def test_a_usual_opening_of_answers_spares_renderings(monkeypatch: pytest.MonkeyPatch) -> None:
     """And gives what the prompt of each answer gives."""
     long = talk(*[HI, HELLO, HI, HELLO, BYE, SEE_YOU] * 5, flags={0: True, 7: False})
@@ -179,9 +158,10 @@ def test_a_usual_opening_of_answers_spares_renderings(monkeypatch: pytest.Monkey
     counts = {}
     for name in ("chatml", "headers", "renamed_model", "plain"):
         template = chat_template(name)
+        template.fragments(talk(HI, HELLO))  # what the template writes around answers is seen once
         rendered.clear()
         fragments = template.fragments(long)
         counts[name] = len(rendered)
-        template._markup = template._markup._replace(opening="")
+        template._markups = {key: markup._replace(opening="") for key, markup in template._markups.items()}
         assert template.fragments(long) == fragments
-    assert counts == {"chatml": 4, "headers": 4, "renamed_model": 4, "plain": 17}
+    assert counts == {"chatml": 3, "headers": 3, "renamed_model": 3, "plain": 16}

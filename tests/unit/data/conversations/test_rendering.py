@@ -5,7 +5,8 @@ import re
 import pytest
 
 from trainyard.data.conversations.conversation import Message
-from trainyard.data.conversations.rendering import Markup, Renderer, Rendering
+from trainyard.data.conversations.markup import Markup
+from trainyard.data.conversations.rendering import Renderer, Rendering, spoken
 from trainyard.errors import ConversationError
 from unit.template_cases import (
     BYE,
@@ -28,7 +29,7 @@ TAGGED = (
     "{% else %}{{ m.content }}{% endif %}"
     "{% endfor %}"
 )
-MARKUP = Markup(re.compile("<[ua]>|</s>"), "</s>", "<a>", "")
+MARKUP = Markup(re.compile("<[ua]>|</s>"), "</s>", "<a>")
 MESSAGES: list[Message] = [HI, HELLO, BYE, SEE_YOU]
 
 
@@ -78,13 +79,49 @@ def test_an_opening_that_occurs_elsewhere_too_is_not_used() -> None:
     assert whole.openings == []
 
 
-def test_tagged_passages_belong_to_answers() -> None:
-    whole = Rendering(Renderer(TAGGED, {}), MARKUP, MESSAGES, None)
-    assert [whole.text[slice(*whole.tagged(number))] for number in whole.answers] == ["Hello..", "See you.."]
-    every = Rendering(Renderer(TAGGED.replace("m.role == 'assistant'", "true"), {}), MARKUP, MESSAGES, None)
-    with pytest.raises(ConversationError) as caught:
-        every.tagged(1)
-    assert str(caught.value) == "the template marks 4 passages as generated, and the assistant has 2 messages"
+def test_contents_have_their_place_by_marks_around_them() -> None:
+    spoken_to = [{"role": "user", "content": " Hi\n"}, {"role": "assistant", "content": ""}, BYE, SEE_YOU]
+    whole = Rendering(Renderer(PLAIN, {"eos": "</s>"}), MARKUP, spoken_to, None)
+    assert {number: whole.text[slice(*span)] for number, span in whole.contents.items()} == {
+        0: "Hi",
+        2: "Bye",
+        3: "See you.",
+    }
+    assert whole.next_content(0, 0) == whole.contents[2][0]
+    assert whole.next_content(3, whole.contents[2][1]) == len(whole.text)
+
+
+@pytest.mark.parametrize("content", [
+    "m.content | upper", "m.content ~ m.content", "m.content | length", "m.content[:2]", "m.content | reverse",
+])  # fmt: skip
+def test_contents_that_are_written_otherwise_have_no_place(content: str) -> None:
+    source = PLAIN.replace("m.content", f"({content})")
+    assert Rendering(Renderer(source, {"eos": ""}), MARKUP, MESSAGES, None).contents == {}
+
+
+def test_a_content_is_what_follows_a_block_of_reasoning() -> None:
+    assert spoken({"role": "assistant", "content": "<think>Greet.</think>\n Hello."}) == ("\n Hello.", "Hello.")
+    assert spoken({"role": "assistant", "content": "</think>", "reasoning_content": ""}) == ("</think>", "</think>")
+    assert spoken({"role": "user", "content": "a</think>b "}) == ("a</think>b ", "a</think>b")
+    inline = {"role": "assistant", "content": "<think>Hi</think>Hi"}
+    whole = Rendering(Renderer(PLAIN, {"eos": ""}), MARKUP, [HI, inline], None)
+    assert whole.text[: whole.contents[1][0]].endswith("<think>Hi</think>")
+
+
+def test_a_message_as_the_last() -> None:
+    source = PLAIN.replace("{{ eos }}", "{{ '.' if loop.last and m.role == 'assistant' }}")
+    whole = Rendering(Renderer(source, {}), MARKUP, MESSAGES, None)
+    assert [whole.own(1), whole.own(3)] == ["Hello..\n", "See you..\n"]
+    with pytest.raises(ConversationError, match=r"^message 2: the generation prompt does not lead to it$"):
+        whole.own(2)
+
+
+def test_a_last_answer_is_closed() -> None:
+    whole = Rendering(Renderer(PLAIN, {"eos": ""}), MARKUP, MESSAGES, None)
+    text = whole.text
+    assert whole.close("</s>") == len(text) + 4 == len(whole.text)
+    assert (whole.text, whole.closed) == (text + "</s>", "</s>")
+    assert set(whole.contents) == {0, 1, 2, 3}
 
 
 def test_a_prompt_that_differs_from_the_conversation_is_shown_where_it_does() -> None:

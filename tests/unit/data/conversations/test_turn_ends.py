@@ -28,7 +28,6 @@ from unit.template_cases import (
     ("turn.content[:-3] ~ turn.content[-1:]", "Hel."),
     ("turn.content[-2:]", "o."),
     ("turn.content if turn.content | length < 4", ""),
-    ("turn.content ~ ' Really.'", "Hello. Really."),
     ("turn.content ~ '\\n' ~ turn.content", "Hello.\\nHello."),
 ])  # fmt: skip
 def test_an_answer_that_is_changed_is_refused(content: str, shown: str) -> None:
@@ -40,18 +39,23 @@ def test_an_answer_that_is_changed_is_refused(content: str, shown: str) -> None:
     assert refusal(chat_template(tagged), CASES["single"]) == wanted
 
 
-def test_what_stands_before_every_answer_is_learned_with_it() -> None:
+def test_what_stands_around_every_answer_is_learned_with_it() -> None:
     template = chat_template(changed("'final: ' ~ turn.content if turn.role == 'assistant' else turn.content"))
     assert learned(template, CASES["multi"]) == ["final: Hello.<|im_end|>", "final: See you.<|im_end|>"]
+    template = chat_template(changed("turn.content ~ '</answer>' if turn.role == 'assistant' else turn.content"))
+    assert learned(template, CASES["multi"]) == ["Hello.</answer><|im_end|>", "See you.</answer><|im_end|>"]
+    once = changed("turn.content ~ (' Really.' if turn.content == 'Hello.')")
+    assert refusal(chat_template(once), CASES["multi"]) == (
+        "message 1: the template renders 'Hello. Really.' where the answer 'Hello.' should be"
+    )
 
 
-def test_earlier_answers_that_end_otherwise_are_refused() -> None:
+def test_earlier_answers_that_end_otherwise_are_learned_with_their_own_end() -> None:
     source = "{% for t in messages %}[{{ t.content }}{{ '</s>' if loop.last and t.role == 'assistant' else '<s>' }}"
     source += "{% endfor %}{% if add_generation_prompt %}[{% endif %}"
     template, last = chat_template(source), chat_template(source, learn="last")
-    assert refusal(template, CASES["multi"]) == (
-        "message 1: the template renders 'Hello.<s>[Bye<s>[See you.' where the answer 'Hello.' should be"
-    )
+    assert learned(template, CASES["multi"]) == ["Hello.<s>", "See you.</s>"]
+    assert template.ends == {"<s>", "</s>"}
     assert shares(last.fragments(CASES["multi"])) == ["[Hi<s>[Hello.<s>[Bye<s>[", "See you.</s>"]
 
 

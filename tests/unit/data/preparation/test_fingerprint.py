@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from trainyard.config.schema import DataConfig, SourceConfig
+from trainyard.data.conversations.shipped import shipped
 from trainyard.data.preparation import fingerprint, prepare
 from trainyard.data.sequences import plans
 from unit.preparing import request_for, run
@@ -19,6 +20,26 @@ def test_what_does_not_change_a_token_is_not_in_the_fingerprint(tmp_path: Path, 
     assert prepare.find(request_for(tmp_path / "out", corpus_file)) == prepared
     moved = corpus_file.rename(tmp_path / "elsewhere.jsonl")
     assert prepare.find(request_for(tmp_path / "out", moved)) == prepared
+
+
+def test_only_templates_of_others_are_rendered_otherwise_than_in_version_0_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rows").write_text("{}")
+
+    def digest(stage: str, template: str | None) -> str:
+        data = DataConfig(sources=[SourceConfig(path=str(tmp_path / "rows"), format="alpaca")], chat_template=template)
+        return fingerprint.sources_digest(stage, data, tmp_path / "digests.json")
+
+    cases = [
+        ("sft", None),
+        ("sft", "{{ messages }}"),
+        *(("sft", source) for source in shipped().values()),
+        ("pretrain", None),
+    ]
+    now = [digest(*case) for case in cases]
+    monkeypatch.setattr(fingerprint, "_encoding", lambda stage, data: [])  # version 0.1 had none
+    assert [digest(*case) == found for case, found in zip(cases, now, strict=True)] == [False, False, True, True, True]
 
 
 def test_changed_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path, corpus_file: Path) -> None:

@@ -107,3 +107,19 @@ def test_a_conversation_that_fits_is_not_shortened(tmp_path: Path) -> None:
     made, ids, _ = fitted(tmp_path, "back", 11)
     assert len(ids[1]) == 11
     assert (made.shortened, made.dropped) == (0, 0)
+
+
+@pytest.mark.parametrize("truncation", ["back", "split"])
+def test_a_token_that_closes_an_answer_and_opens_the_next_exchange_is_in_both_parts(
+    tmp_path: Path, truncation: str
+) -> None:
+    """Question 1 2, answer 3 4 that the token 5 of the next question closes; question 5 6, answer 7 8 closed by 9."""
+    ids, mask = [1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 0, 1, 1, 1, 0, 1, 1, 1]
+    store = make_store(tmp_path / "store", [ids], masks=[mask], cuts=[[0, 4]])
+    for block, first in ((6, [1, 2, 3, 4, 5]), (4, None)):
+        fitted = fit(store, np.arange(1), block, truncation)
+        parts = [ids[start : start + length] for start, length in zip(fitted.starts, fitted.lengths, strict=True)]
+        assert parts[0] == (first or [1, 2, 3, 4])
+        assert parts[1:] == (
+            [] if truncation == "back" else [[5, 6, 7, 8, 9]] if block == 6 else [[5, 6, 7, 8], [8, 9]]
+        )
