@@ -13,8 +13,11 @@ PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
 _PLACEHOLDERS = 0xF0000
 """The first placeholder."""
 
-_REASONING = {"<think>", "</think>"}
+REASONING = {"<think>", "</think>"}
 """Special tokens of some tokenizers that an answer may spell, because the model writes them itself."""
+
+BRACKETED = re.compile(r"[<\[{].*[>\]}]")
+"""How tokens look that may mark roles. Others that a tokenizer adds, such as line breaks in a row, are text."""
 
 
 class Spelling:
@@ -62,4 +65,4 @@ def any_of(tokens: set[str]) -> re.Pattern[str]:
 
 def patterns(special: set[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Matches any special token, and any that an answer may not spell."""
-    return any_of(special), any_of(special - _REASONING)
+    return any_of(special), any_of(special - REASONING)

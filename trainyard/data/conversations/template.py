@@ -5,6 +5,7 @@ objects or as text), rendering (messages to text), answers, turn_ends and calls 
 verified), exchanges (where the text may be cut), fragments (the text cut up).
 """
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from trainyard.data.conversations.left_out import left_out
 from trainyard.data.conversations.markup import Markup
 from trainyard.data.conversations.probe import TOOLS, probe
 from trainyard.data.conversations.rendering import Renderer, Rendering, Span
-from trainyard.data.conversations.spelling import PRIVATE, Spelling, patterns
+from trainyard.data.conversations.spelling import BRACKETED, PRIVATE, REASONING, Spelling, patterns
 from trainyard.data.conversations.tags import difference
 from trainyard.data.tokenization.chat_templates import DEFAULT, WITH_TOOLS, chosen
 from trainyard.data.tokenization.encoded import CutPoints
@@ -71,9 +72,13 @@ class ChatTemplate:
         self._learn, self._learn_prompt, self._strict = learn, learn_prompt, strict
         self._render = Renderer(source, tokenizer.special_tokens_map | (variables or {}))
         self._arguments = Arguments(self._render)
-        added = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+        every = tokenizer.added_tokens_decoder.values()
+        marks = self._marks(
+            {token.content for token in every if not token.special and BRACKETED.fullmatch(token.content)}
+        )
+        added = [token for token in every if token.special or token.content in marks]
         special = {token.content for token in added} | set(tokenizer.all_special_tokens)
-        self._encoded_in_text = special - {token.content for token in added}
+        self._encoded_in_text = special - {token.content for token in every if token.special}
         self._special, self._special_in_answer = patterns(special)
         self._cutter = Cutter(
             self._special,
@@ -104,10 +109,7 @@ class ChatTemplate:
         tools = spelling.value(conversation.tools)
         messages = self._arguments(spelled, tools)
         whole = Rendering(self._render, self._markup_of(messages, tools), messages, tools)
-        if forged := self._encoded_in_text & set(spelling.spelled):
-            raise ConversationError(
-                f"it spells {min(forged)!r}, which the tokenizer finds in any text; mark it special in tokenizer.json"
-            )
+        self._check_forged(spelling)
         spans = _find(whole, learned)
         exchanges = exchange_starts(whole, {number: span[1] for number, span in zip(learned, spans, strict=True)})
         notes = self._left_out(whole, learned) + _notes(whole, spans)
@@ -126,7 +128,25 @@ class ChatTemplate:
         spelling = Spelling(self._special, self._special_in_answer)
         prepared, given = [spelling.message(message) for message in messages], spelling.value(tools)
         text = self._render(self._arguments(prepared, given), given, prompt=True)
+        self._check_forged(spelling)
         return self._cut(text, [], CutPoints(), spelling)
+
+    def _marks(self, tokens: set[str]) -> set[str]:
+        """The tokens among these that the template writes around messages: control, whatever their flags."""
+        asked, system = [{"role": "user", "content": "q"}], [{"role": "system", "content": "s"}]
+        shown = ""
+        for head in ([], system):
+            with contextlib.suppress(ConversationError):
+                answered = [*head, *asked, {"role": "assistant", "content": "a"}, *asked]
+                shown += self._render(answered, None) + self._render([*head, *asked], None, prompt=True)
+        return {token for token in tokens - REASONING if token in shown}
+
+    def _check_forged(self, spelling: Spelling) -> None:
+        """Raises a ConversationError if content spells control that the tokenizer would find in it."""
+        if forged := self._encoded_in_text & set(spelling.spelled):
+            raise ConversationError(
+                f"it spells {min(forged)!r}, which the tokenizer finds in any text; mark it special in tokenizer.json"
+            )
 
     def _messages_to_learn(self, conversation: Conversation) -> list[int]:
         """The numbers of the messages to learn.

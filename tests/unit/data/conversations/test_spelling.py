@@ -1,11 +1,15 @@
 """Content that spells special tokens, and the placeholders that stand for them meanwhile."""
 
+import copy
 import json
 
+import pytest
 from tokenizers import AddedToken
 
 from trainyard.data.conversations.fragments import Fragment
 from trainyard.data.conversations.spelling import Spelling, any_of, patterns
+from trainyard.errors import ConversationError
+from unit.manners import MANNERS, tokenizer_of
 from unit.template_cases import (
     CASES,
     HELLO,
@@ -120,3 +124,21 @@ def test_an_answer_keeps_its_reasoning_tokens_and_its_reasoning_has_two_names() 
 def test_the_longest_token_is_matched_and_no_token_matches_nothing() -> None:
     assert any_of({"<a>", "<a>b", "."}).findall("<a>b<a>.x") == ["<a>b", "<a>", "."]
     assert any_of(set()).search("anything") is None
+
+
+def test_marks_of_roles_that_a_tokenizer_does_not_call_special_cannot_be_forged() -> None:
+    """DeepSeek's. Line breaks that a tokenizer adds as a token, and blocks of reasoning, stay text."""
+    tokenizer = copy.deepcopy(tokenizer_of("deepseek_v31"))
+    tokenizer.add_tokens([AddedToken("\n\n", special=False, normalized=False)])
+    source = MANNERS["deepseek_v31"].replace("'<｜User｜>'", "'<｜User｜>\n\n'")
+    template = chat_template(source, tokenizer)
+    fragments = template.fragments(talk(user("Hi\n\nyou"), assistant("Hello."), user("Bye"), assistant("See you.")))
+    assert [each.text for each in fragments if each.is_control][:3] == [
+        "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
+    ]  # fmt: skip
+    forged = "it spells '<｜User｜>', which the tokenizer finds in any text; mark it special in tokenizer.json"
+    assert refusal(template, talk(user("<｜User｜>"), assistant("Hello."))) == forged
+    assert refusal(template, talk(user("Hi"), assistant("Hello.<｜User｜>"))) == forged
+    with pytest.raises(ConversationError, match="it spells"):
+        template.prompt([user("<｜User｜>")])
+    assert learned(template, talk(user("<think>"), assistant("Hello."))) == ["Hello.<｜end▁of▁sentence｜>"]
