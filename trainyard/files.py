@@ -26,6 +26,9 @@ _POLL_S = 0.01
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What the kernel answers where a file system has no locks."""
+
 _open_locks: set[int] = set()
 """Descriptors of the lock files that this process holds or tries to hold."""
 
@@ -33,6 +36,22 @@ _open_locks: set[int] = set()
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; its repr when the message is empty."""
     return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+class NoLocksError(OSError):
+    """A file system on which nothing can be locked."""
+
+    def __init__(self, file: Path, error: BaseException):
+        reason = getattr(error, "strerror", None) or first_line(error)
+        super().__init__(
+            f"{file.parent}: its file system locks no files ({reason}), so two commands could write to one run; set "
+            f"paths.outputs to a local disk, or have it mounted with locks (NFS: without nolock, Lustre: with flock)"
+        )
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Is it an access that another account's permissions, or a file system that is read-only, refuse?"""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def disk_is_full(error: BaseException | None) -> bool:
@@ -163,9 +182,11 @@ def try_lock(path: Path, owner: str = "", *, patience_s: float = 0.0) -> Iterato
         owner: a text for `lock_owner` and for people, written into the lock file.
         patience_s: seconds for which the lock is tried again.
 
+    Whoever may write in the directory may take the lock.
+
     Raises:
-        OSError: the lock file cannot be opened (FileNotFoundError: its directory is missing), or the file system has no
-            locks.
+        OSError: the lock file cannot be opened (FileNotFoundError: its directory is missing).
+        NoLocksError: the file system has no locks.
     """
     from filelock import lock_descriptor, unlock_descriptor  # 0.1 s, which an answer to a mistake need not pay
 
@@ -173,10 +194,16 @@ def try_lock(path: Path, owner: str = "", *, patience_s: float = 0.0) -> Iterato
     _open_locks.add(descriptor)
     mine = False
     try:
+        _open_to_all(descriptor, path)
         deadline = time.monotonic() + patience_s
         for_ever = patience_s == float("inf")
-        while not (mine := lock_descriptor(descriptor, blocking=for_ever)) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        try:
+            while not (mine := lock_descriptor(descriptor, blocking=for_ever)) and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, NotImplementedError) or error.errno in _NO_LOCKS:
+                raise NoLocksError(path, error) from error
+            raise
         if mine:
             os.truncate(descriptor, 0)
             os.write(descriptor, owner.encode())
@@ -194,6 +221,9 @@ def lock_owner(path: Path) -> str | None:
 
     It looks with a shared lock, which filelock does not offer, so that two who look never see each other; a process
     that takes the lock at this moment tries again (PATIENCE_S). The file may be read-only.
+
+    Raises:
+        NoLocksError: the file system has no locks.
     """
     try:
         stream = path.open("r", encoding="utf-8")
@@ -204,7 +234,19 @@ def lock_owner(path: Path) -> str | None:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return stream.read().strip() or "another process"
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise NoLocksError(path, error) from error
+            raise
     return None
+
+
+def _open_to_all(descriptor: int, path: Path) -> None:
+    """Lets a lock file be written by everybody who may write in its directory, whatever this account's umask."""
+    status = os.fstat(descriptor)
+    wanted = status.st_mode & 0o777 | path.parent.stat().st_mode & 0o022
+    if wanted != status.st_mode & 0o777 and status.st_uid == os.geteuid():
+        os.fchmod(descriptor, wanted)
 
 
 def _close_locks() -> None:

@@ -14,9 +14,11 @@ from conftest import ROOT
 from trainyard.files import (
     BLOCK_BYTES,
     PATIENCE_S,
+    NoLocksError,
     digest,
     disk_is_full,
     first_line,
+    is_forbidden,
     json_lines,
     lock_owner,
     locked,
@@ -259,3 +261,38 @@ def test_a_full_disk_is_known_by_number_by_text_and_by_cause() -> None:
     assert all(map(disk_is_full, (full, later, quota, rust)))
     explained = OSError(errno.ENOSPC, "/dev/shm is full: give the container more")
     assert not any(map(disk_is_full, (None, explained, OSError(errno.EIO, "lost"), ValueError("full"))))
+
+
+@pytest.mark.parametrize("answer", [OSError(errno.ENOLCK, "No locks available"), OSError(errno.ENOSYS, "not there")])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, answer):
+    lock = tmp_path / ".lock"
+    lock.touch()
+
+    def refuse(*_, **__):
+        raise answer
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("filelock.lock_descriptor", refuse)
+    reason = f"{tmp_path}: its file system locks no files ({answer.strerror}), so two commands could write to one run"
+    with pytest.raises(NoLocksError, match=re.escape(reason)), try_lock(lock):
+        pass
+    with pytest.raises(NoLocksError, match=re.escape(reason)):
+        lock_owner(lock)
+
+
+def test_who_may_write_in_a_directory_may_take_its_locks(tmp_path):
+    before = os.umask(0o022)
+    try:
+        for mode, wanted in ((0o700, 0o644), (0o775, 0o664), (0o777, 0o666)):
+            directory = tmp_path / str(mode)
+            directory.mkdir()
+            directory.chmod(mode)
+            with try_lock(directory / ".lock") as mine:
+                assert mine and (directory / ".lock").stat().st_mode & 0o777 == wanted
+    finally:
+        os.umask(before)
+
+
+def test_what_permissions_refuse():
+    assert all(is_forbidden(OSError(number, "no")) for number in (errno.EACCES, errno.EPERM, errno.EROFS))
+    assert not is_forbidden(OSError(errno.ENOENT, "no")) and not is_forbidden(ValueError("no"))

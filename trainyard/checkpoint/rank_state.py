@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from trainyard.data.batches.loader import BatchLayout
+from trainyard.errors import FinalError
 from trainyard.files import known, read_json, write_json
 
 FILE = "trainer_window_{}.json"
@@ -81,6 +82,9 @@ class RankState:
 def read_rank_state(checkpoint: Path, batch_layout: BatchLayout) -> RankState | None:
     """The state of this rank; None when the checkpoint has none.
 
+    Raises:
+        FinalError: a file lacks what it must have.
+
     Where another number of ranks wrote the checkpoint, every rank takes rank 0's, with the mean loss over all of them.
     """
     states = [_read(file) for file in sorted(checkpoint.glob(FILE.format("*")))]
@@ -93,9 +97,13 @@ def read_rank_state(checkpoint: Path, batch_layout: BatchLayout) -> RankState | 
 
 def _read(file: Path) -> RankState:
     facts = read_json(file)
-    facts["bad_steps"] = BadStepsState(**known(BadStepsState, facts.get("bad_steps", {})))
-    for name, kind in (("best", BestState), ("schedule", ScheduleState)):
-        if facts.get(name) is not None:
-            facts[name] = kind(**known(kind, facts[name]))
-    facts["spikes"] = SpikesState(**known(SpikesState, facts.get("spikes", {})))
-    return RankState(**known(RankState, facts))
+    try:
+        facts["bad_steps"] = BadStepsState(**known(BadStepsState, facts.get("bad_steps", {})))
+        for name, kind in (("best", BestState), ("schedule", ScheduleState)):
+            if facts.get(name) is not None:
+                facts[name] = kind(**known(kind, facts[name]))
+        facts["spikes"] = SpikesState(**known(SpikesState, facts.get("spikes", {})))
+        return RankState(**known(RankState, facts))
+    except TypeError as error:  # a key is missing, or what should hold keys is something else
+        way_on = "Resume from an older checkpoint (delete this one), or with the version that wrote it"
+        raise FinalError(f"{file}: damaged, or of another version of trainyard: {error}. {way_on}") from error

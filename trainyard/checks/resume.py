@@ -93,7 +93,7 @@ def problems(config: Config, run: RunDir) -> list[str]:
     Empty when it can, and when it starts from the beginning.
 
     Raises:
-        ConfigError: the run's config.yaml is of another version; see saved.load.
+        ConfigError: the run's config.yaml is missing, damaged or of another version; see saved.load.
     """
     named = begun_from(config, run)
     if named is not None:
@@ -103,7 +103,7 @@ def problems(config: Config, run: RunDir) -> list[str]:
             return [f"run.resume={config.run.resume}: {reason}. Name the directory of a whole checkpoint"]
         return inconvertible(config, named)
     newest = newest_whole(run.checkpoints)
-    if config.run.resume == "never" or newest is None or not run.config.is_file():
+    if config.run.resume == "never" or newest is None:
         return []
     before = load(run.config)
     in_json = [change.problem for change in _in_json(before, config, run) if not is_allowed(change.name, config)]

@@ -31,7 +31,7 @@ from trainyard.data.preparation.request import DataRequest, Prepared, Share, dat
 from trainyard.data.preparation.summary import histogram, summarize
 from trainyard.data.store import StoreSummary
 from trainyard.errors import ConfigError, DataError, FinalError
-from trainyard.files import disk_is_full
+from trainyard.files import disk_is_full, is_forbidden
 from trainyard.machine.devices import CPU
 
 OF_DATA = ("data", "tokenizer", "model.path")
@@ -153,6 +153,10 @@ def _explained(request: DataRequest) -> Iterator[None]:
     except Exception as error:
         if disk_is_full(error):
             raise FinalError(no_space(request.outputs / "prepared", error)) from error
+        if is_forbidden(error):
+            name = getattr(error, "filename", None) or request.outputs
+            whose = f"{name}: this account may not write there, and the data is not prepared yet"
+            raise DataError(f"{whose}; set paths.outputs to a folder of yours, or ask its owner (chmod g+w)") from error
         raise
 
 

@@ -18,7 +18,8 @@ from trainyard.config.hydra import CONF_DIR, register
 from trainyard.config.overrides import spelled, with_implied
 from trainyard.control.controller import check, run
 from trainyard.control.say import refuse
-from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, ConfigError
+from trainyard.errors import FAILED, FINISHED, STOPPED, WRONG, ConfigError, RequestError
+from trainyard.files import NoLocksError
 from trainyard.machine.devices import detect
 from trainyard.machine.signals import StopSignals
 from trainyard.sweeps import grid
@@ -59,8 +60,15 @@ def main(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     try:
         return run(compose(stage, overrides), with_implied(overrides), stop)
     except ConfigError as error:
-        beside = check(error.partial, with_implied(overrides), detect()).problems if error.partial else []
-        return refuse([*error.problems, *beside])
+        return refuse([*error.problems, *_beside(error, overrides)])
+
+
+def _beside(error: ConfigError, overrides: Sequence[str]) -> list[str]:
+    """What else is wrong, beside the overrides that cannot be composed."""
+    try:
+        return check(error.partial, with_implied(overrides), detect()).problems if error.partial else []
+    except RequestError as further:
+        return further.problems
 
 
 def divide(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -101,9 +109,11 @@ def sweep(stage: str, arguments: Sequence[str], stop: StopSignals) -> int:
     try:
         request = grid.read(stage, arguments)
         points = Sweep(stage, request, devices, stop)
+        return points.run()
     except ConfigError as error:
         return refuse(error.problems)
-    return points.run()
+    except NoLocksError as error:
+        return refuse([str(error)])
 
 
 def _through_hydra(stage: str, overrides: Sequence[str], options: Sequence[str], stop: StopSignals) -> int:

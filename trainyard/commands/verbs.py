@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from trainyard.config.stages import STAGES
 from trainyard.errors import FAILED, WRONG, FinalError, RequestError
+from trainyard.files import NoLocksError
 from trainyard.machine.processes import follow_controller
 
 DESCRIPTION = "Trains language models, and does what comes before and after a training."
@@ -53,7 +54,7 @@ def main() -> int:
         return WRONG
     except (OSError, FinalError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return WRONG if isinstance(error, NoLocksError) else FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 

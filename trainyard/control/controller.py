@@ -13,7 +13,8 @@ from trainyard.control.follower import Follower
 from trainyard.control.launchers import hostfile
 from trainyard.control.say import refuse, say
 from trainyard.control.supervisor import Supervisor
-from trainyard.errors import FAILED, FINISHED, RequestError
+from trainyard.errors import FAILED, FINISHED, WRONG, RequestError
+from trainyard.files import NoLocksError, disk_is_full
 from trainyard.machine.devices import Devices, detect
 from trainyard.machine.signals import StopSignals
 from trainyard.rundir.directory import RunDir, run_path
@@ -54,6 +55,8 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
         run_dir, problems, filled_in = check(config, overrides, devices)
     except RequestError as error:
         return refuse(error.problems)
+    except NoLocksError as error:
+        return refuse([str(error)])
     if problems:
         return refuse(problems)
     if config.launch.node_rank:
@@ -65,7 +68,7 @@ def run(config: Config, overrides: Sequence[str], stop: StopSignals) -> int:
         mine = run_dir.acquire()
     except OSError as error:
         say(f"error: {report.trouble(run_dir, error)}", wrong=True)
-        return FAILED
+        return FAILED if disk_is_full(error) else WRONG
     if not mine:
         return refuse([f"run.name={config.run.name}: the run is alive, {run_dir.holder()}"])
     for line in lines(filled_in):

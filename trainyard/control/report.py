@@ -11,7 +11,7 @@ from trainyard.checkpoint.directory import no_space
 from trainyard.config.schema import Config
 from trainyard.config.stages import STAGES
 from trainyard.control.attempt import Attempt
-from trainyard.files import disk_is_full
+from trainyard.files import NoLocksError, disk_is_full
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.memory import needs_less
 from trainyard.rundir.messages import NO_WORDS, LastWords
@@ -116,6 +116,8 @@ def preparation_died(stage: str, code: int) -> str:
 
 def trouble(run_dir: RunDir, error: OSError) -> str:
     """What an error of the file system means for a run."""
+    if isinstance(error, NoLocksError):
+        return str(error)
     return no_space(run_dir.checkpoints, error) if disk_is_full(error) else f"run directory {run_dir.path}: {error}"
 
 

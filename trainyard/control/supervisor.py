@@ -65,6 +65,8 @@ class Supervisor:
             commit=checkout.commit(),
             world_size=self.config.launch.ranks,
         )
+        if self._file.was_damaged:
+            say(f"{self.run_dir.status}: damaged; the run goes on, and its times and counts begin anew")
         try:
             self.run_dir.logs.mkdir(exist_ok=True)
             self._file.write()

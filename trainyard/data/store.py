@@ -23,7 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainyard.data.tokenization.encoded import CutPoints, Tokens
-from trainyard.files import known, write_json
+from trainyard.errors import DataError
+from trainyard.files import first_line, known, write_json
 
 _UNKNOWN = 2**32 - 1
 """In cuts.npy: the first cut point of a conversation whose lead has no known end (None in CutPoints)."""
@@ -83,7 +84,18 @@ class StoreSummary:
 
     @classmethod
     def read(cls, store: Path) -> "StoreSummary":
-        """The summary of a store. Keys of another version are passed over."""
+        """The summary of a store. Keys of another version are passed over.
+
+        Raises:
+            DataError: summary.json is missing or damaged.
+        """
+        try:
+            return cls._read(store)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(damaged(store / "summary.json", store, error)) from error
+
+    @classmethod
+    def _read(cls, store: Path) -> "StoreSummary":
         fields = json.loads((store / "summary.json").read_text(encoding="utf-8"))
         sources = [SourceCounts.read(source) for source in fields["sources"]]
         return cls(**{**known(cls, fields), "sources": sources})
@@ -91,6 +103,12 @@ class StoreSummary:
     def write(self, store: Path) -> None:
         """Writes summary.json."""
         write_json(store / "summary.json", {name: value for name, value in asdict(self).items() if value is not None})
+
+
+def damaged(file: Path, directory: Path, error: BaseException) -> str:
+    """The message for a file of prepared data that cannot be read."""
+    reason = f"{type(error).__name__}: {first_line(error)}"
+    return f"{file}: damaged or missing ({reason}). Delete {directory}; the same command then makes it again"
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:

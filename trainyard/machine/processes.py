@@ -1,5 +1,6 @@
 """Processes of ours: how they are started, and that they do not outlive the process that started them."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -53,7 +54,11 @@ def follow_controller() -> None:
     def watch() -> None:
         while Path(f"/proc/{pid}").exists() or not Path("/proc").exists():
             time.sleep(1.0)
-        print("the controller is gone; leaving", flush=True)
+        with contextlib.suppress(OSError):
+            print("the controller is gone; leaving", flush=True)
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process().children(recursive=True):  # data workers, and compilers of a build
+                child.kill()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="follow-controller").start()

@@ -77,6 +77,8 @@ class StatusFile:
         """A new status of the run, with `facts`; step, tokens, seconds and resumes go on from the earlier starts."""
         self.run_dir = run_dir
         self._before = run_dir.read_status()
+        self.was_damaged = run_dir.status.exists() and not self._before
+        """Was there a status.json that cannot be read? Its times and counts begin anew."""
         self.status = dataclasses.replace(
             Status.read(run_dir), state=State.PREPARING, exit_code=None, restarts=0, rollbacks=0, model_step=None,
             final={}, **facts,

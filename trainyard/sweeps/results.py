@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.config.schema_launch import SweepConfig
+from trainyard.errors import ConfigError
 from trainyard.files import locked, read_json, write_json, write_text
 from trainyard.rundir.status import State
 from trainyard.runs.choice import ranked
@@ -85,7 +86,13 @@ class Results:
         """The last rows, each with the state of what it was read from: unchanged metrics are not read again."""
 
     def _written(self) -> list[Row]:
-        return [Row.from_json(row) for row in read_json(self.folder / "results.json").get("points", [])]
+        file = self.folder / "results.json"
+        try:
+            return [Row.from_json(row) for row in read_json(file).get("points", [])]
+        except (TypeError, AttributeError, KeyError) as error:
+            raise ConfigError(
+                [f"{file}: damaged ({error}). Delete it: the points' directories have the rest"]
+            ) from error
 
     def measured(self) -> list[Row]:
         """The earlier rows, with their curves and their value of the metric that this command asks for."""

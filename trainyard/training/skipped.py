@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainyard.data.sequences.order import Stretches, merged
+from trainyard.errors import FinalError
 from trainyard.files import read_json, write_json
 from trainyard.rundir.directory import RunDir
 
@@ -18,8 +19,15 @@ def read(run: RunDir) -> list[Record]:
 
     `first_sample` and `last_sample` are global positions, both left out; `step`, `loss`, `mean` and `deviation`
     describe the spike.
+
+    Raises:
+        FinalError: the file is damaged.
     """
-    return list(read_json(run.skipped).get("stretches", []))
+    record = read_json(run.skipped)
+    if not record and run.skipped.exists():
+        way_on = "Put back a copy, or start over with run.resume=never: without it other data would be trained on"
+        raise FinalError(f"{run.skipped}: damaged. {way_on}")
+    return list(record.get("stretches", []))
 
 
 def add(run: RunDir, record: Record) -> None:

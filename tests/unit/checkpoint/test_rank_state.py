@@ -15,6 +15,7 @@ from trainyard.checkpoint.rank_state import (
     read_rank_state,
 )
 from trainyard.data.batches.loader import BatchLayout
+from trainyard.errors import FinalError
 
 STATE = RankState(
     loss=1.5,
@@ -84,3 +85,11 @@ def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "trainer_window_0.json").write_text(json.dumps(of_another))
     expected = RankState(0.5, 4, bad_steps=BadStepsState(1), spikes=SpikesState([1.0]))
     assert read_rank_state(tmp_path, of_rank(0, 1)) == expected
+
+
+@pytest.mark.parametrize("facts", [{}, {"loss": 1.0}, {"loss": 1.0, "last_logged": 1, "bad_steps": 3}])
+def test_a_state_that_lacks_a_key_is_named_with_the_way_on(tmp_path: Path, facts: dict[str, object]) -> None:
+    file = tmp_path / "trainer_window_0.json"
+    file.write_text(json.dumps(facts))
+    with pytest.raises(FinalError, match=f"^{file}: damaged, or of another version of trainyard: .* Resume from an"):
+        read_rank_state(tmp_path, BatchLayout(rank=0, world_size=1, micro_batch=1, accumulation=1))

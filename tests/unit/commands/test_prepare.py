@@ -99,6 +99,32 @@ def test_what_a_parent_hands_over_survives_the_second_start(words: list[str]) ->
     assert done.stderr == "error: data.packing=tight: must be one of concat, best_fit, padded\n"
 
 
+def test_data_of_another_account_is_read_where_it_cannot_be_written(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    """A read-only mount stands for another account, for root may write everywhere else."""
+    outputs = str(tmp_path / "outputs")
+    monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words])
+    assert main() == 0
+    made = json.loads(capsys.readouterr().out.splitlines()[-1])
+    bind = [["mount", "--bind", outputs, outputs], ["mount", "-o", "remount,ro,bind", outputs]]
+    if any(subprocess.run(command, capture_output=True).returncode for command in bind):
+        pytest.skip("mounting is not allowed here")
+    try:
+        for block in ("64", "32"):  # the plan is there; the plan is made in memory
+            monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words, f"data.block_size={block}"])
+            assert main() == 0
+            found = json.loads(capsys.readouterr().out.splitlines()[-1])
+            assert found["prepared"] == made["prepared"] and found["sequences"] > 0
+        monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words, "tokenizer.vocab_size=401"])
+        assert main() == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"error: {outputs}/")
+        assert "this account may not write there, and the data is not prepared yet; set paths.outputs to" in said
+    finally:
+        subprocess.run(["umount", outputs], check=True)
+
+
 def test_every_mistake_at_once(words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     monkeypatch.setattr("sys.argv", ["trainyard", "prepare", *words, "data.packing=tight", "data.max_sequences=0"])
     assert main() == 2

@@ -1,5 +1,6 @@
 """The verbs: their helps, their words, and what their errors become."""
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from trainyard.commands import checkpoints, verbs
 from trainyard.config import local
 from trainyard.config.stages import STAGES
 from trainyard.errors import DataError
+from trainyard.files import NoLocksError
 
 Printed = pytest.CaptureFixture[str]
 
@@ -107,3 +109,12 @@ def test_a_bug_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(checkpoints, "run", run)
     with pytest.raises(ValueError, match="a bug"):
         call(monkeypatch, "checkpoints", "list", "somewhere")
+
+
+def test_without_locks_a_request_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    def run(_: object) -> int:
+        raise NoLocksError(Path("outputs/.lock"), OSError(errno.ENOLCK, "No locks available"))
+
+    monkeypatch.setattr("trainyard.commands.runs.run", run)
+    assert call(monkeypatch, "runs", "list") == 2
+    assert capsys.readouterr().err.startswith("error: outputs: its file system locks no files (No locks available)")

@@ -1,5 +1,6 @@
 """A run shows once, at its start, where the values come from that nobody gave."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -55,4 +56,20 @@ def test_a_wrong_request_shows_its_mistakes_alone(supervised: list[Any], tmp_pat
     assert controller.run(compose("pretrain", given), given, StopSignals()) == WRONG
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("error: data.packing=tight: ")
+    assert supervised == []
+
+
+def test_a_file_system_without_locks_is_refused(
+    supervised: list[Any], tmp_path: Path, corpus_file: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> bool:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.lock_descriptor", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    given = [f"paths.outputs={tmp_path}", f"data.sources=[{{path: '{corpus_file}', format: jsonl}}]"]
+    given += ["trainer=tiny", "deepspeed=none", "model=llama_tiny", "launch.num_devices=1", "run.name=mine"]
+    for _ in range(2):  # without the lock file, and with it
+        assert controller.run(compose("pretrain", given), given, StopSignals()) == WRONG
+        assert "its file system locks no files (No locks available)" in capsys.readouterr().err
     assert supervised == []

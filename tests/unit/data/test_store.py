@@ -8,6 +8,7 @@ import pytest
 
 from trainyard.data.store import StoreSummary, flat_cut_points, token_dtype
 from trainyard.data.tokenization.encoded import CutPoints
+from trainyard.errors import DataError
 from unit.stores import make_store
 
 
@@ -57,3 +58,11 @@ def test_keys_of_another_version_in_the_summary_are_passed_over(tmp_path: Path) 
     sources = [source | {"mood": "good"} for source in facts["sources"]]
     (tmp_path / "summary.json").write_text(json.dumps(facts | {"sources": sources, "mood": "good"}))
     assert StoreSummary.read(tmp_path) == summary
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"sources": 3}', '{"rejected": 0, "sources": []}'])
+def test_a_damaged_summary_is_named_with_the_way_on(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(DataError, match=f"summary.json: damaged or missing .*Delete {tmp_path}; the same command then"):
+        StoreSummary.read(tmp_path)

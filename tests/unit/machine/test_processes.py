@@ -22,7 +22,8 @@ FOLLOWS = """
 import time
 from trainyard.machine.processes import follow_controller
 follow_controller()
-print("ready", flush=True)
+import subprocess
+print(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid, flush=True)
 time.sleep(60)
 """
 
@@ -60,8 +61,10 @@ def test_a_rank_ends_with_its_controller() -> None:
     with subprocess.Popen(["sleep", "60"]) as controller:
         env = os.environ | {"TRAINYARD_CONTROLLER": f"{socket.gethostname()} {controller.pid}"}
         with subprocess.Popen([sys.executable, "-c", FOLLOWS], env=env, stdout=subprocess.PIPE, text=True) as rank:
-            assert rank.stdout is not None and rank.stdout.readline() == "ready\n"
+            assert rank.stdout is not None
+            child = int(rank.stdout.readline())
             controller.kill()
             controller.wait()
             assert rank.wait(timeout=30) == 1
             assert rank.stdout.read() == "the controller is gone; leaving\n"
+            assert ends(child)

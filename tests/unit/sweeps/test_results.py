@@ -3,6 +3,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from trainyard.config.schema import SweepConfig
+from trainyard.errors import ConfigError
 from trainyard.rundir.directory import RunDir
 from trainyard.sweeps.grid import Grid, Point, read
 from trainyard.sweeps.results import Results, Row
@@ -66,3 +70,10 @@ def test_a_row_is_its_line_in_the_files() -> None:
         "run",
     ]  # fmt: skip
     assert Row.from_json(row.to_json()) == replace(row, curve={})
+
+
+@pytest.mark.parametrize("points", [3, [3], [{}], [{"point": "a"}]])
+def test_a_damaged_table_is_named(tmp_path: Path, points: object) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({"points": points}))
+    with pytest.raises(ConfigError, match=r"results\.json: damaged .*Delete it: the points' directories have the rest"):
+        Results(tmp_path, SweepConfig())

@@ -37,9 +37,10 @@ def made(request: DataRequest, digest: str) -> str:
     path = request.tokenizer_path
     if path is None:
         directory = _trained(request, digest)
-        with locked(directory):
-            if not directory.is_dir():
-                tokenizers.train(_texts(request), request.vocab_size, directory)
+        if not directory.is_dir():
+            with locked(directory):
+                if not directory.is_dir():
+                    tokenizers.train(_texts(request), request.vocab_size, directory)
         path = str(directory)
     return _extended(request, path) if request.add_tokens else path
 

@@ -20,7 +20,7 @@ from trainyard.data.sources.files import is_remote
 from trainyard.data.store import StoreSummary, TokenStore
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
-from trainyard.files import locked
+from trainyard.files import is_forbidden, locked
 
 
 def find(request: DataRequest) -> Prepared | None:
@@ -86,7 +86,12 @@ def prepare(
     _check(store, request.data)
     target = plans.directory_of(store, request.data, request.seed)
     if not target.is_dir():
-        plans.save(plans.make(TokenStore(store), request.data, request.seed), target)
+        made = plans.make(TokenStore(store), request.data, request.seed)
+        try:
+            plans.save(made, target)
+        except OSError as error:
+            if not is_forbidden(error):  # in the store of another account the ranks make their plan in memory
+                raise
     return Prepared(store, tokenizer_path)
 
 

@@ -13,7 +13,7 @@ from trainyard.data.store import TokenStore
 def summarize(prepared: Prepared, request: DataRequest) -> dict[str, Any]:
     """The statistics of a store under its plan, as `trainyard prepare` prints them."""
     store = TokenStore(prepared.store)
-    made = plans.load(plans.directory_of(prepared.store, request.data, request.seed))
+    made = plans.open_plans(store, request.data, request.seed)
     on_disk = sum(file.stat().st_size for file in prepared.store.iterdir() if file.is_file())
     conversations = {}
     if store.masked:

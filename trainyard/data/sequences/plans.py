@@ -15,7 +15,8 @@ from trainyard.config.schema import DataConfig
 from trainyard.data.sequences.mixture import is_mixed, mix, split_documents
 from trainyard.data.sequences.packing import PACKINGS, Plan
 from trainyard.data.sequences.truncation import Fitted, fit
-from trainyard.data.store import TokenStore
+from trainyard.data.store import TokenStore, damaged
+from trainyard.errors import DataError
 from trainyard.files import staged
 
 PLAN_FORMAT = 1
@@ -72,9 +73,16 @@ def save(plans: Plans, target: Path) -> None:
 
 
 def load(target: Path) -> Plans:
-    """The plans of a directory that `save` wrote."""
-    described = json.loads((target / "plans.json").read_text(encoding="utf-8"))
-    return Plans(*(Plan.load(target, name, described[name]) for name in ("train", "held_out")))
+    """The plans of a directory that `save` wrote.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    try:
+        described = json.loads((target / "plans.json").read_text(encoding="utf-8"))
+        return Plans(*(Plan.load(target, name, described[name]) for name in ("train", "held_out")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise DataError(damaged(target / "plans.json", target, error)) from error
 
 
 def open_plans(store: TokenStore, data: DataConfig, seed: int) -> Plans:

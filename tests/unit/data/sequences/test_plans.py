@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from trainyard.config.schema import DataConfig
 from trainyard.data.sequences import plans
+from trainyard.data.sequences.plans import load
+from trainyard.errors import DataError
 from unit.stores import make_store
 
 
@@ -26,3 +29,10 @@ def test_a_saved_plan_of_conversations_is_loaded_again(tmp_path: Path) -> None:
     assert (loaded.train.shortened, loaded.train.dropped, len(loaded.held_out)) == (1, 0, 0)
     assert isinstance(loaded.train.starts, np.memmap)
     assert [loaded.train.spans(index) for index in range(2)] == [[(0, 4)], [(4, 12)]]
+
+
+def test_damaged_plans_are_named_with_the_way_on(tmp_path: Path) -> None:
+    for content in ("", "[]", "{}", '{"train": 3}'):
+        (tmp_path / "plans.json").write_text(content)
+        with pytest.raises(DataError, match=f"plans.json: damaged or missing .*Delete {tmp_path}; the same command"):
+            load(tmp_path)
