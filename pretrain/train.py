@@ -28,7 +28,7 @@ def run(this: Rank) -> None:
     args = build_arguments(config, this.run_dir.checkpoints, this.resume)
     tokenizer = tokenizers.load(str(config.tokenizer.path), trust_remote_code=config.model.trust_remote_code)
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer, this.say)
     objective = CausalLoss(args.label_smoothing_factor)
     training = build(this, config, args, model, tokenizer, datasets, objective)
     announce(this, config, training, datasets)

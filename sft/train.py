@@ -35,7 +35,7 @@ def run(this: Rank) -> None:
         chat_template=config.data.chat_template,
     )
     datasets = open_datasets(Path(str(config.data.prepared)), config.data, config.run.seed)
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer, this.say)
     stop_at(model, end_ids(tokenizer, config.data.template_variables, model))  # it ends an answer wherever it is loaded
     added = added_tokens.ids(tokenizer, config.tokenizer.add_tokens)
     model = adapt(model, config.peft, seed=config.run.seed, added=added)

@@ -20,6 +20,7 @@ os.environ.update(NO_LOCAL_FILE)
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 TINY = [
+    "trainer=tiny",
     "model.hidden_size=64",
     "model.intermediate_size=128",
     "model.num_hidden_layers=2",

@@ -58,7 +58,8 @@ def test_the_page_has_all_recipes() -> None:
 
 @pytest.mark.parametrize("command", RECIPES)
 def test_a_recipe_trains_as_it_stands(command: str, folder: Path) -> None:
-    ranks = [] if "global_batch" in command else ["launch.num_devices=1"]
+    ranks = [] if "global_batch" in command else ["launch.num_devices=1", "trainer.global_batch_size=8"]
+    ranks += [] if "block_size" in command else ["data.block_size=256"]
     tracking = ["run.name=untracked"] if "tracking" in command else ["tracking=none"]
     done = run(command, folder, *SHORT.split(), *ranks, *tracking)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -26,11 +26,11 @@ def user(text: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
 
 
-def overfit(directory: Path) -> None:
+def overfit(directory: Path, template: str = CHATML) -> None:
     """Makes the directory of a run with a model that has overfitted ANSWERS, and answers nothing else."""
     directory.mkdir(parents=True)
     tokenizers.train(iter([*make_documents(), *ANSWERS, *ANSWERS.values()]), 400, directory / "tokenizer")
-    tokenizer = tokenizers.load(str(directory / "tokenizer"), chat_template=CHATML)
+    tokenizer = tokenizers.load(str(directory / "tokenizer"), chat_template=template)
     torch.manual_seed(0)
     size = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard.config.defaults import default_options
+from trainyard.config.defaults import default_options, option_values, own_defaults, own_keys
 from trainyard.config.overrides import key_of
 from trainyard.config.schema import Config
 
@@ -37,21 +37,30 @@ def lines(values: Sequence[FilledIn]) -> list[str]:
 
 
 def default_choices(config: Config, overrides: Sequence[str]) -> Iterator[FilledIn]:
-    """Options of groups that come from conf/<stage>.yaml, as neither an override nor an experiment names the group.
+    """What conf/ chooses, as neither an override nor a recipe does: options of groups and, for a model or data of the
+    user's own, each value of conf/*/own_<stage>.yaml.
 
-    A group is shown although the user sets some trainer or data settings: the default still decides the others. Once
-    the user replaces data.sources, only the default's data.block_size is shown.
+    A group is shown although the user sets some trainer or data settings: the default still decides the others.
     """
     keys = [key_of(override) for override in overrides]
     if "experiment" in keys:
         return
-    origin = f"default of conf/{config.stage}.yaml"
+    own = dict(item.split("=") for item in own_defaults(config.stage, overrides))
+    named = " and ".join(own_keys(config.stage, overrides))
     for group, option in default_options(config.stage).items():
         if group not in SHOWN_GROUPS or option == "none" or group in keys:
             continue
-        given = [key for key in keys if key.startswith(f"{group}.")]
-        if group == "data" and "data.sources" in given:
-            if "data.block_size" not in given:
-                yield FilledIn("data.block_size", config.data.block_size, f"of data={option}, the {origin}")
-        elif group in ("data", "trainer") or not given:
-            yield FilledIn(group, option, origin)
+        if group in own:
+            yield from _values_of(config, group, own[group], named, keys)
+        elif group in ("data", "trainer") or not any(key.startswith(f"{group}.") for key in keys):
+            yield FilledIn(group, option, f"default of conf/{config.stage}.yaml")
+
+
+def _values_of(config: Config, group: str, option: str, named: str, keys: Sequence[str]) -> Iterator[FilledIn]:
+    """Each value that a file for a user's own model or data gives, without those that an override or another file
+    gives, and without those that are left to be derived.
+    """
+    section = getattr(config, group)
+    for key, value in option_values(group, option).items():
+        if value is not None and key not in keys and getattr(section, key.partition(".")[2]) == value:
+            yield FilledIn(key, value, f"conf/{group}/{option}.yaml, as {named} is given")

@@ -87,7 +87,7 @@ def _at_least_one(config: Config) -> Iterator[str]:
 
 
 def _trainer(trainer: TrainerConfig) -> Iterator[str]:
-    if trainer.learning_rate <= 0:
+    if trainer.learning_rate is not None and trainer.learning_rate <= 0:
         yield f"trainer.learning_rate={trainer.learning_rate}: must be above 0"
     if not trainer.spike_deviations > 0:
         yield f"trainer.spike_deviations={trainer.spike_deviations}: must be above 0; 6 passes over ordinary noise"
@@ -124,12 +124,14 @@ def _template(config: Config) -> Iterator[str]:
 
 
 def _data(data: DataConfig) -> Iterator[str]:
-    if data.block_size < 2:
+    if data.sequence_length < 2:
         yield f"data.block_size={data.block_size}: must be at least 2 tokens, for one to predict"
     if not 0 <= data.eval_fraction < 1:
         yield f"data.eval_fraction={data.eval_fraction}: must be at least 0 and below 1"
     if not 0 <= data.max_rejected < 1:
         yield f"data.max_rejected={data.max_rejected}: a share of the documents, at least 0 and below 1"
+    if not 0 <= data.max_dropped <= 1:
+        yield f"data.max_dropped={data.max_dropped}: a share of the conversations, from 0 to 1"
     if not 0 < data.max_document_mb <= 1e6:
         yield f"data.max_document_mb={data.max_document_mb}: must be above 0, and a million at most"
     yield from _shares(data)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.checks import resume
-from trainyard.checks.inputs import model_problems, source_problems
+from trainyard.checks.inputs import source_problems
+from trainyard.checks.models import model_problems
 from trainyard.checks.numbers import number_problems
 from trainyard.checks.optimizers import optimizer_problems
 from trainyard.checks.packages import package_problems

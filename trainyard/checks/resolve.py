@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from trainyard.checks import model_path, own_values
 from trainyard.checks.filled_in import FilledIn, default_choices
 from trainyard.config.overrides import default_name
 from trainyard.config.schema import Config, ModelConfig
@@ -13,9 +14,6 @@ from trainyard.data.conversations.shipped import shipped
 from trainyard.data.tokenization import chat_templates
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.machine.devices import Devices
-
-LARGEST_MICRO_BATCH = 8
-"""By default: more sequences at once seldom train faster, and may not fit into the memory of a device."""
 
 
 def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: dict[str, int]) -> list[FilledIn]:
@@ -28,17 +26,29 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
     Returns:
         The values that the user did not give, in the order of the config.
     """
-    config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
     for section in (config.model, config.tokenizer):
         if section.path and section.path.startswith("~/"):  # no library looks for the home directory
             section.path = str(Path(section.path).expanduser())
-    filled: list[FilledIn] = []
-    if not config.run.name:
-        config.run.name = default_name(overrides)
-        filled.append(FilledIn("run.name", config.run.name, "from the overrides: the same command finds the run again"))
-    filled += _model(config, overrides)
-    config.data.chat_template = chat_template(config.data.chat_template, config.tokenizer.path or config.model.path)
+    filled = [*name(config, overrides), *_inside_runs(config), *_model(config, overrides), *_data(config)]
     return [*filled, *_launch(config.launch, devices, hosts), *_trainer(config, devices)]
+
+
+def name(config: Config, overrides: Sequence[str]) -> list[FilledIn]:
+    """Fills in, in place, where the run's directory is: the outputs as an absolute path, and the run's name."""
+    config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
+    if config.run.name:
+        return []
+    config.run.name = default_name(overrides)
+    return [FilledIn("run.name", config.run.name, "from the overrides: the same command finds the run again")]
+
+
+def _inside_runs(config: Config) -> Iterator[FilledIn]:
+    """The model of a run where model.path or tokenizer.path names the run's directory."""
+    places = (("model", config.model, "config.json"), ("tokenizer", config.tokenizer, "tokenizer_config.json"))
+    for name, section, wanted in places:
+        if found := model_path.inside_run(section.path, wanted):
+            yield FilledIn(f"{name}.path", found, f"the model of the run {section.path}")
+            section.path = found
 
 
 def _model(config: Config, overrides: Sequence[str]) -> Iterator[FilledIn]:
@@ -61,6 +71,19 @@ def _model(config: Config, overrides: Sequence[str]) -> Iterator[FilledIn]:
         yield FilledIn("tokenizer.path", "new", f"a BPE of {tokenizer.vocab_size:,} tokens, trained on the data")
 
 
+def _data(config: Config) -> Iterator[FilledIn]:
+    """The chat template as its source, and the length of a sequence."""
+    data = config.data
+    if (found := own_values.chat_template(config)) is not None:
+        data.chat_template = str(found.value)
+        yield found
+    data.chat_template = chat_template(data.chat_template, config.tokenizer.path or config.model.path)
+    if data.block_size is None:
+        found = own_values.block_size(config)
+        data.block_size = found.value
+        yield found
+
+
 def _launch(launch: LaunchConfig, devices: Devices, hosts: dict[str, int]) -> Iterator[FilledIn]:
     """Ranks, nodes and the port."""
     if launch.num_devices is None:
@@ -80,17 +103,25 @@ def _launch(launch: LaunchConfig, devices: Devices, hosts: dict[str, int]) -> It
 
 
 def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
-    """Precision, and the batch: global = micro batch x accumulation x ranks."""
+    """Precision, the batch (global = micro batch x accumulation x ranks), and the learning rate."""
     trainer, ranks = config.trainer, config.launch.ranks
     count = f"{ranks} rank{'s' * (ranks != 1)}"
     if trainer.bf16 is None and trainer.fp16 is None:
         trainer.bf16 = devices.bf16
         if devices.bf16:
             yield FilledIn("trainer.bf16", trainer.bf16, f"{devices.name} computes in it")
+    if trainer.global_batch_size is None and trainer.gradient_accumulation_steps is None:
+        target = STAGES[config.stage].global_batch
+        unit = ranks * (trainer.per_device_train_batch_size or 1)
+        trainer.global_batch_size = unit * max(1, round(target / max(1, unit)))
+        reason = f"about {target}, the default of {config.stage}, and a multiple of {unit} sequences on {count}"
+        yield FilledIn("trainer.global_batch_size", trainer.global_batch_size, reason)
     if trainer.per_device_train_batch_size is None:
-        trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks)
+        most = own_values.fitting_micro_batch(config, devices)
+        trainer.per_device_train_batch_size = micro_batch(trainer.global_batch_size, ranks, most)
         total = trainer.global_batch_size
-        whole = f"the largest up to {LARGEST_MICRO_BATCH} that divides trainer.global_batch_size={total} over {count}"
+        room = "" if most == own_values.LARGEST_MICRO_BATCH else f", as many as should fit into {devices.name},"
+        whole = f"the largest up to {most}{room} that divides trainer.global_batch_size={total} over {count}"
         reason = whole if total is not None else "trainer.global_batch_size is not given either"
         yield FilledIn("trainer.per_device_train_batch_size", trainer.per_device_train_batch_size, reason)
     micro = trainer.per_device_train_batch_size
@@ -104,6 +135,13 @@ def _trainer(config: Config, devices: Devices) -> Iterator[FilledIn]:
         trainer.gradient_accumulation_steps = trainer.global_batch_size // unit
         reason = f"trainer.global_batch_size={trainer.global_batch_size} over {count} x {micro} sequences"
         yield FilledIn("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, reason)
+    if trainer.per_device_eval_batch_size is None:
+        trainer.per_device_eval_batch_size = micro
+        yield FilledIn("trainer.per_device_eval_batch_size", micro, "as trainer.per_device_train_batch_size")
+    if trainer.learning_rate is None:
+        found = own_values.learning_rate(config)
+        trainer.learning_rate = found.value
+        yield found
 
 
 def default_model(config: Config) -> ModelConfig | None:
@@ -130,8 +168,8 @@ def chat_template(name: str | None, tokenizer: str | None = None) -> str | None:
     return chat_templates.beside(directory).get(name, name) if directory else name
 
 
-def micro_batch(global_batch: int | None, ranks: int) -> int:
-    """The largest micro batch that divides a rank's share of the global batch; 1 if the share is not whole."""
+def micro_batch(global_batch: int | None, ranks: int, most: int = own_values.LARGEST_MICRO_BATCH) -> int:
+    """The largest micro batch, up to `most`, that divides a rank's share of the global batch; 1 if it is not whole."""
     if global_batch is None or ranks < 1 or global_batch < 1 or global_batch % ranks:
         return 1
-    return max(size for size in range(1, LARGEST_MICRO_BATCH + 1) if (global_batch // ranks) % size == 0)
+    return max(size for size in range(1, most + 1) if (global_batch // ranks) % size == 0)

@@ -1,7 +1,7 @@
 """Where a run goes on from, and whether it may: from its newest complete checkpoint, under its first settings."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,8 @@ from trainyard.checkpoint.layout import layout_of, ranks_under, renamed
 from trainyard.checkpoint.manifest import Manifest, verify
 from trainyard.checks.filled_in import FilledIn
 from trainyard.checks.json_changes import json_changes
-from trainyard.config.overrides import is_open
+from trainyard.config.defaults import OWN, default_options, option_values, own_defaults
+from trainyard.config.overrides import is_open, key_of
 from trainyard.config.saved import flat, load
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
@@ -46,6 +47,7 @@ NOT_EXACT = (
     "data.prepared",
     "data.on_error",
     "data.max_rejected",
+    "data.max_dropped",
     "trainer.bf16_full_eval",
     "trainer.fp16_full_eval",
 )
@@ -174,27 +176,55 @@ def changed_data(config: Config, run: RunDir) -> list[str]:
     return []
 
 
-def keep_global_batch(config: Config, run: RunDir) -> list[FilledIn]:
-    """Gives a resumed run its global batch again if the command has only the batch per rank, in place.
+def keep(config: Config, overrides: Sequence[str], run: RunDir) -> list[FilledIn]:
+    """Gives a run that goes on, in place, what nobody gave in its command and conf/ decides otherwise by now.
 
-    On another number of ranks the gradient accumulation follows, and the micro batch stays as it was given.
+    For a model or data of the user's own these are the values of the group's files, which may be other ones than in
+    the version that began the run; and in every run that has only the batch per rank its global batch. On another
+    number of ranks the gradient accumulation follows then, and the micro batch stays as it was given.
 
     Returns:
         The settings that this changed; empty for a run that begins.
     """
-    goes_on = newest_whole(run.checkpoints) is not None and run.config.is_file()
-    if config.run.resume == "never" or not goes_on or is_allowed("trainer.global_batch_size", config):
+    if config.run.resume == "never" or not run.config.is_file() or not _has_something(run):
         return []
-    total, trainer = load(run.config).trainer.global_batch_size or 1, config.trainer
-    unit = config.launch.ranks * (trainer.per_device_train_batch_size or 1)
-    if unit <= 0:
-        return []
-    trainer.global_batch_size, trainer.gradient_accumulation_steps = total, total // unit or None
-    shape = f"trainer.global_batch_size={total} over {unit} sequences at a time"
-    return [
-        FilledIn("trainer.global_batch_size", total, "as the run was begun"),
-        FilledIn("trainer.gradient_accumulation_steps", trainer.gradient_accumulation_steps, shape),
-    ]
+    before, kept = load(run.config), []
+    for name in own_names(config.stage, overrides):
+        section, _, field = name.partition(".")
+        old = getattr(getattr(before, section), field, None)
+        if getattr(getattr(config, section), field) != old:
+            setattr(getattr(config, section), field, old)
+            kept.append(FilledIn(name, old, AS_BEGUN))
+    total, trainer = before.trainer.global_batch_size, config.trainer
+    if trainer.global_batch_size is None and total and not is_allowed("trainer.global_batch_size", config):
+        trainer.global_batch_size, trainer.gradient_accumulation_steps = total, None
+        kept.append(FilledIn("trainer.global_batch_size", total, AS_BEGUN))
+    return kept
+
+
+AS_BEGUN = "as the run was begun"
+
+
+def _has_something(run: RunDir) -> bool:
+    """Is there a checkpoint to go on from, or the model of a run that has finished?"""
+    return newest_whole(run.checkpoints) is not None or run.model.is_dir()
+
+
+def own_names(stage: str, overrides: Sequence[str]) -> list[str]:
+    """The settings without an override that the files of conf/ decide for a model or data of the user's own.
+
+    They are those of the files of this version and of the example's, which decided them in version 0.1.
+    """
+    keys = {key_of(override) for override in overrides}
+    names: dict[str, None] = {}
+    for item in own_defaults(stage, overrides):
+        group = key_of(item).partition(".")[0]
+        options = (default_options(stage)[group], OWN.format(stage=stage))
+        names |= dict.fromkeys(name for option in options for name in option_values(group, option))
+    if any(name.startswith("data.") for name in names):
+        names["data.chat_template"] = None
+    passed_over = {*keys, "data.sources", "trainer.global_batch_size"}
+    return [name for name in names if name not in passed_over and not any(key.startswith(f"{name}.") for key in keys)]
 
 
 def fits(config: Config, manifest: Manifest) -> bool:

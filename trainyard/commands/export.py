@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from trainyard.inference import generate, load
+    from trainyard.model import generation
 
     place = load.locate(arguments.source)
     if not load.has_adapter(place):
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     merged, difference = merge(model)
     generate.stop_at(merged, generate.end_ids(tokenizer, variables, merged))
+    for note in generation.mend(merged.generation_config):
+        print(note, file=sys.stderr)
     try:
         with staged(target) as staging:
             merged.to(getattr(torch, arguments.dtype)).save_pretrained(staging)

@@ -18,9 +18,11 @@ from rich.table import Table
 
 from trainyard import COMMAND
 from trainyard.checkpoint.directory import no_space
+from trainyard.checks import left_out
 from trainyard.checks import request as checks
 from trainyard.checks.filled_in import lines
-from trainyard.checks.inputs import model_problems, source_problems
+from trainyard.checks.inputs import source_problems
+from trainyard.checks.models import model_problems
 from trainyard.checks.resolve import resolve
 from trainyard.config.compose import compose
 from trainyard.config.schema import Config
@@ -83,6 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     summary = summarize(prepared, request)
     _describe(screen, prepared, summary)
+    config.data.prepared = str(prepared.store)
+    for line in left_out.warning(config):
+        screen.print(line)
     print(json.dumps(summary | {"tokenizer": prepared.tokenizer}))
     return 0
 

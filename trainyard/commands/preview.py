@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = open_datasets(prepared.store, config.data, config.run.seed).train
     tokenizer = tokenizers.load(prepared.tokenizer, trust_remote_code=config.model.trust_remote_code)
     positions = np.arange(arguments.start, arguments.start + arguments.count)
-    collator = Collator(config.data.block_size, config.data.isolate_documents)
+    collator = Collator(config.data.sequence_length, config.data.isolate_documents)
     output = Console(highlight=False, soft_wrap=True, record=bool(arguments.html))
     for position, index in zip(positions, sample_indices(positions, len(dataset), config.run.seed), strict=True):
         sample = dataset[index]
@@ -55,12 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
         learned = sum(label >= 0 for label in batch["labels"][1:])
         title = (
             f"position {position:,}: sequence {index:,} of {len(dataset):,}, {len(sample['input_ids']):,} of "
-            f"{config.data.block_size:,} places filled, {learned:,} predictions learned"
+            f"{config.data.sequence_length:,} places filled, {learned:,} predictions learned"
         )
         output.print(Text(f"═══ {title}", style="bold"))
         for number, passage in enumerate(found):
             print_passage(output, tokenizer, passage, isolated=config.data.isolate_documents, inner=number > 0)
-        if filling := config.data.block_size - len(sample["input_ids"]):
+        if filling := config.data.sequence_length - len(sample["input_ids"]):
             output.print(Text(f"── {filling:,} places of filling, not learned", style="dim"))
     if arguments.html:
         output.save_html(arguments.html)

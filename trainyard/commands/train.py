@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from trainyard.config import local
 from trainyard.config.compose import compose, to_config
+from trainyard.config.defaults import own_defaults
 from trainyard.config.hydra import CONF_DIR, register
 from trainyard.config.overrides import spelled, with_implied
 from trainyard.control.controller import check, run
@@ -130,7 +131,7 @@ def _through_hydra(stage: str, overrides: Sequence[str], options: Sequence[str],
         except ConfigError as error:
             return refuse(error.problems)
     register(stage)
-    here = machine.overrides(overrides)
+    here = [*own_defaults(stage, overrides), *machine.overrides(overrides)]
     sys.argv[1:] = [*here, *with_implied(overrides), *options]  # argparse wants the overrides side by side
     codes: list[int] = []
 

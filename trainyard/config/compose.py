@@ -11,6 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from trainyard.config import local
+from trainyard.config.defaults import own_defaults
 from trainyard.config.hydra import SEARCH, compose_node, reason
 from trainyard.config.mistakes import explain, names_a_group, no_setting, unknown, unreadable
 from trainyard.config.overrides import key_of, with_implied
@@ -24,10 +25,13 @@ _ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 def compose(stage: str, overrides: Sequence[str]) -> Config:
     """Composes conf/<stage>.yaml with the settings of this machine (conf/local.yaml) and then with the overrides.
 
+    A model or data of the user's own gets the defaults of conf/*/own_<stage>.yaml; see defaults.own_defaults.
+
     Raises:
         ConfigError: with every setting of either that does not exist, has a wrong type, or does not parse.
     """
     overrides = with_implied(overrides)
+    overrides = [*own_defaults(stage, overrides), *overrides]
     machine = local.read()
     try:
         config = to_config(compose_node(stage, [*machine.overrides(overrides), *overrides]))

@@ -69,8 +69,8 @@ def problems(trainer: TrainerConfig) -> Iterator[str]:
                 yield f"{place}: must be one of {', '.join(_RAMPS)}"
         elif not math.isfinite(value) or value < 0:
             yield f"{place}: must be a finite number of at least 0"
-        elif key in ("min_lr", "lr_end") and name != "greedy" and value > trainer.learning_rate:
-            yield f"{place}: the end of the schedule lies above trainer.learning_rate={trainer.learning_rate:g}"
+        elif key in ("min_lr", "lr_end") and name != "greedy" and value > (peak := trainer.learning_rate or 0.0):
+            yield f"{place}: the end of the schedule lies above trainer.learning_rate={peak:g}"
         elif key in ("min_lr_rate", "min_lr_ratio", "warmup_lr_rate") and value > 1:
             yield f"{place}: a share of trainer.learning_rate, from 0 to 1"
 

@@ -122,8 +122,9 @@ class DataConfig:
 
     sources: list[SourceConfig] = field(default_factory=list)
     """Where the documents come from, read in this order."""
-    block_size: int = 256
-    """Length of a training sequence, in tokens."""
+    block_size: int | None = None
+    """Length of a training sequence, in tokens. None: the model's context, up to 2,048 in pretraining and 4,096 in
+    fine-tuning."""
     packing: str = "concat"
     """concat: documents follow one another and are cut every block_size tokens. best_fit: several documents share a
     sequence, and none that fits into one is cut. padded: one document per sequence."""
@@ -141,7 +142,8 @@ class DataConfig:
     """Text that spells a special token, as <|endoftext|>, becomes that token. False: it stays plain text."""
     chat_template: str | None = None
     """For conversations: chatml, plain, a file with a Jinja template, or the name of one of the tokenizer's own. None:
-    the tokenizer's own, as transformers chooses it."""
+    the tokenizer's own, as transformers chooses it; chatml for a tokenizer that has none and knows the tokens
+    <|im_start|> and <|im_end|>."""
     template_variables: dict[str, Any] = field(default_factory=dict)
     """Variables for the chat template, as {enable_thinking: false}."""
     strict_template: bool = False
@@ -157,10 +159,18 @@ class DataConfig:
     """stop: bad documents end the preparation, and the first ten are named. skip: they go to rejected.jsonl instead."""
     max_rejected: float = 0.001
     """With on_error=skip, the largest share of the documents that may be rejected."""
+    max_dropped: float = 0.05
+    """The largest share of the conversations that may be left out because not one exchange fits into block_size."""
     max_sequences: int | None = None
     """Train on the first sequences alone, so many, again and again. None: on all. debug=overfit takes one batch."""
     prepared: str | None = None
     """Directory of the token store. The controller sets it."""
+
+    @property
+    def sequence_length(self) -> int:
+        """block_size, once the config is resolved."""
+        assert self.block_size is not None, "data.block_size is filled in by checks.resolve"
+        return self.block_size
 
 
 @dataclass(kw_only=True)
@@ -168,7 +178,8 @@ class TrainerConfig:
     """Every name of transformers.TrainingArguments may be set, with its meaning there. These have a default here."""
 
     global_batch_size: int | None = None
-    """Sequences per optimizer step, over all ranks. Gradient accumulation follows from it."""
+    """Sequences per optimizer step, over all ranks. Gradient accumulation follows from it. None: it follows from the
+    micro batch and the accumulation; without these about 64 in pretraining and 16 in fine-tuning."""
     early_stopping_patience: int | None = None
     """Stop after this many evaluations in a row without a better metric_for_best_model (default eval_loss)."""
     early_stopping_threshold: float = 0.0
@@ -187,17 +198,18 @@ class TrainerConfig:
     """Length of the running window, in steps. Until it is half full, no loss is a spike."""
 
     per_device_train_batch_size: int | None = None
-    """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch."""
-    per_device_eval_batch_size: int = 8
-    """Sequences per rank and forward pass of an evaluation."""
+    """Micro batch: sequences per rank and forward pass. None: the largest up to 8 that divides the global batch and
+    should fit into the memory of a GPU."""
+    per_device_eval_batch_size: int | None = 8
+    """Sequences per rank and forward pass of an evaluation. None: per_device_train_batch_size."""
     gradient_accumulation_steps: int | None = None
     """Micro batches per rank and optimizer step. None: derived from global_batch_size."""
     max_steps: int = -1
     """Length of the run, in optimizer steps. -1: num_train_epochs decides."""
     num_train_epochs: float = 1.0
     """Length of the run, in epochs, where max_steps is not set."""
-    learning_rate: float = 3e-4
-    """Peak learning rate."""
+    learning_rate: float | None = None
+    """Peak learning rate. None: by the size of the model and the kind of training; see the how-to on own text."""
     lr_scheduler_type: str = "cosine"
     """Shape of the learning rate over the run; lr_scheduler_kwargs has its settings."""
     bf16: bool | None = None

@@ -33,6 +33,12 @@ class Stage:
     """Further such fields, which version 0.1 lacked: they are in the fingerprint where they differ from the default."""
     masked: bool
     """Does a document come with a loss mask? Without one every token is learned."""
+    longest_block: int
+    """data.block_size where nobody gives it, unless the model's context is shorter."""
+    global_batch: int
+    """trainer.global_batch_size where nobody gives it, about: the ranks and the micro batch divide it."""
+    tuning_rate: float
+    """Peak learning rate for pretrained weights where nobody gives it, at most."""
     default_model: str | None
     """A model directory below paths.outputs. If it is there, it is the model of a command that names no model."""
     smallest_part: int
@@ -73,6 +79,9 @@ _ROWS = (
         packings=("concat", "best_fit", "padded"),
         decisive=("end_of_text", "allow_special_tokens"),
         masked=False,
+        longest_block=2048,
+        global_batch=64,
+        tuning_rate=1.0,
         default_model=None,
         smallest_part=16 * MIB,
         bytes_per_process=4 * GIB,
@@ -90,6 +99,9 @@ _ROWS = (
         decisive=("chat_template", "template_variables", "learn", "train_on_prompt"),
         decisive_later=("strict_template",),
         masked=True,
+        longest_block=4096,
+        global_batch=16,
+        tuning_rate=2e-5,
         default_model="pretrain/default/model",
         smallest_part=4 * MIB,
         bytes_per_process=16 * MIB,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from trainyard.checks import request as checks
 from trainyard.checks import resume
 from trainyard.checks.filled_in import FilledIn, lines
-from trainyard.checks.resolve import resolve
+from trainyard.checks.resolve import name, resolve
 from trainyard.config.schema import Config
 from trainyard.control import report
 from trainyard.control.follower import Follower
@@ -34,12 +34,11 @@ class Checked(NamedTuple):
 def check(config: Config, overrides: Sequence[str], devices: Devices) -> Checked:
     """Resolves a config in place and checks it."""
     hosts = hostfile.read_hostfile(config.launch.hostfile)
-    per_rank = config.trainer.global_batch_size is None
-    filled_in = resolve(config, overrides, devices, hosts)
+    named = name(config, overrides)
     run_dir = RunDir(run_path(config))
-    if per_rank:
-        kept = {each.key: each for each in resume.keep_global_batch(config, run_dir)}
-        filled_in = [kept.pop(each.key, each) for each in filled_in] + list(kept.values())
+    kept = {each.key: each for each in resume.keep(config, overrides, run_dir)}
+    filled_in = [*named, *resolve(config, overrides, devices, hosts)]
+    filled_in = [kept.pop(each.key, each) for each in filled_in] + list(kept.values())
     problems = checks.problems(config, devices, run_dir, hosts=len(hosts))
     return Checked(run_dir, problems or resume.problems(config, run_dir), filled_in)
 

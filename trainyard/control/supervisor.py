@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainyard.checkpoint.directory import newest_good, newest_whole, step_of
-from trainyard.checks import resume
+from trainyard.checks import left_out, resume
 from trainyard.checks.inputs import prepared_problems
-from trainyard.config.overrides import command
+from trainyard.config.overrides import command, spelled
 from trainyard.config.saved import save
-from trainyard.config.schema import Config
+from trainyard.config.schema import Config, DataConfig
 from trainyard.control import conversion, report
 from trainyard.control.attempt import POLL_S, Attempt
 from trainyard.control.helper import run_helper
@@ -93,7 +93,8 @@ class Supervisor:
         """The prepared data, found or made by a helper."""
         if prepared := find(data_request(self.config)):
             return prepared
-        child = run_helper(*processes.child(self.config.stage, self.overrides, self._helper_env()), self.stop)
+        overrides = [*self.overrides, *_as_resolved(self.config.data)]
+        child = run_helper(*processes.child(self.config.stage, overrides, self._helper_env()), self.stop)
         if self.stop.count:
             raise Ended(STOPPED, f"{self.stop.name} during preparation; {report.again(self.config)}")
         if child.code == WRONG:  # it has named the mistakes
@@ -132,9 +133,11 @@ class Supervisor:
         config.tokenizer.path = prepared.tokenizer
         start = self._choose_checkpoint()
         own = start is not None and not resume.begun_from(config, run_dir)
-        problems = [*prepared_problems(config), *(resume.changed_data(config, run_dir) if own else [])]
-        if problems:
+        checked = resume.changed_data(config, run_dir) if own else left_out.problem(config)  # a run of 0.1 goes on
+        if problems := [*prepared_problems(config), *checked]:
             raise Ended(refuse(problems))
+        for line in left_out.warning(config):
+            say(line, wrong=True)
         for change in resume.allowed(config, run_dir) if own else []:
             say(f"{change.name}: {change.old} -> {change.new}, as run.allow_changes has it")
         save(config, run_dir.config)
@@ -224,3 +227,9 @@ class Supervisor:
         if message:
             say(message, wrong=code not in (FINISHED, STOPPED))
         return code
+
+
+def _as_resolved(data: DataConfig) -> list[str]:
+    """Overrides for a process that composes the config again, which would derive these settings anew."""
+    names = ("chat_template", "block_size", "packing", "isolate_documents", "eval_fraction")
+    return [f"data.{name}={spelled(getattr(data, name))}" for name in names]

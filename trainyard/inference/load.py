@@ -16,6 +16,7 @@ from trainyard.config import saved
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.errors import DataError
 from trainyard.files import first_line
+from trainyard.model import generation
 from trainyard.rundir.directory import RunDir
 
 WHAT = "Give the directory of a finished run, of a model or of an adapter, or a hub id"
@@ -79,8 +80,10 @@ def load(
     base = adapter.base_model_name_or_path if adapter else place
     with _explained(path):
         revision = {"revision": adapter.revision} if adapter and adapter.revision else {}
+        readable, _ = generation.load(base)
+        mended = {"generation_config": readable} if readable else {}
         model: Any = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, trust_remote_code=trust_remote_code, **revision
+            base, dtype=dtype, trust_remote_code=trust_remote_code, **revision, **mended
         )
     tokenizer = _tokenizer(place, base, trust_remote_code)
     if adapter:

@@ -18,6 +18,8 @@ class Devices:
     """Do they compute in bfloat16?"""
     indices: tuple[int, ...] = ()
     """Indices among all GPUs of the machine, in the order of the ranks; empty on a CPU."""
+    memory: int | None = None
+    """Bytes of the first GPU's memory; None on a CPU."""
 
     @property
     def on_gpu(self) -> bool:
@@ -45,7 +47,8 @@ def detect() -> Devices:
             return CPU
         handle = pynvml.nvmlDeviceGetHandleByIndex(indices[0])
         major, _ = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        return Devices("cuda", len(indices), str(pynvml.nvmlDeviceGetName(handle)), major >= 8, tuple(indices))
+        name, memory = str(pynvml.nvmlDeviceGetName(handle)), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+        return Devices("cuda", len(indices), name, major >= 8, tuple(indices), memory)
     finally:
         pynvml.nvmlShutdown()
 

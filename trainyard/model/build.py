@@ -1,13 +1,15 @@
 """A model from its weights, or from its architecture with first weights that depend on the seed alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as hf_initialization
 
+from trainyard.config import rope
 from trainyard.config.schema import ARCHITECTURE, ModelConfig
+from trainyard.model import generation
 from trainyard.model.initial_weights import gathered, initialize
 
 
@@ -19,6 +21,7 @@ def build(
     seed: int,
     own_vocab: bool,
     added: Sequence[int] = (),
+    say: Callable[[str], None] = print,
 ) -> Any:
     """A causal language model in float32, partitioned while it is built when ZeRO-3 is on.
 
@@ -29,12 +32,13 @@ def build(
         seed: decides the weights of a model from scratch.
         own_vocab: size the embeddings of a model from scratch by the tokenizer instead of the architecture's config.
         added: ids of added tokens, which the pretrained weights do not know; they get rows of their own.
+        say: is told what of the base's generation config had to be mended.
 
     Raises:
         ValueError: the tokenizer yields ids that pretrained embeddings do not have.
     """
     if model.init == "pretrained":
-        return _pretrained(model, vocab_size, added)
+        return _pretrained(model, vocab_size, added, say)
     config = architecture(model)
     if own_vocab or config.vocab_size < vocab_size:
         config.vocab_size = vocab_size
@@ -48,14 +52,18 @@ def build(
     return scratch
 
 
-def _pretrained(model: ModelConfig, vocab_size: int, added: Sequence[int]) -> Any:
+def _pretrained(model: ModelConfig, vocab_size: int, added: Sequence[int], say: Callable[[str], None]) -> Any:
+    readable, notes = generation.load(str(model.path))
     loaded = AutoModelForCausalLM.from_pretrained(
         model.path,
         config=architecture(model),
+        **({"generation_config": readable} if readable else {}),
         dtype=torch.float32,
         attn_implementation=model.attn_implementation,
         trust_remote_code=model.trust_remote_code,
     )
+    for note in [*notes, *generation.mend(loaded.generation_config)]:
+        say(note)
     rows = loaded.config.vocab_size
     if vocab_size - len(added) > rows:
         raise ValueError(
@@ -68,19 +76,30 @@ def _pretrained(model: ModelConfig, vocab_size: int, added: Sequence[int]) -> An
 
 
 def architecture(model: ModelConfig) -> Any:
-    """The transformers config of a model: from its path or its type, then the settings that are set."""
+    """The transformers config of a model: from its path or its type, then the settings that are set.
+
+    A change of the rotary embeddings is merged over the base's own; see trainyard.config.rope.
+
+    Raises:
+        ValueError: a key of the rotary embeddings is unknown or missing.
+    """
     given = {name: getattr(model, name) for name in ARCHITECTURE if getattr(model, name) is not None} | model.config
+    plain = {name: value for name, value in given.items() if name not in rope.SPELLINGS}
     if model.path is None:
-        return AutoConfig.for_model(model.model_type, **given)
-    found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
-    if not given:
+        found = AutoConfig.for_model(model.model_type, **plain)
+    else:
+        found = AutoConfig.from_pretrained(model.path, trust_remote_code=model.trust_remote_code)
+    if not given or (model.path is None and len(plain) == len(given)):
         return found
     values = found.to_dict()
     if "num_hidden_layers" in given:  # layer_types has an entry per layer; transformers makes it for the new number
         values.pop("layer_types", None)
-    if "rope_theta" in given and isinstance(values.get("rope_parameters"), dict):
-        values["rope_parameters"] = values["rope_parameters"] | {"rope_theta": given["rope_theta"]}
-    return type(found).from_dict(values | given)
+    if wanted := rope.asked(model.config):
+        base = rope.of_config(values)
+        if problems := list(rope.problems(model.config, base)):
+            raise ValueError("; ".join(problems))
+        plain["rope_parameters"] = rope.merged(base, wanted, getattr(found, "max_position_embeddings", None))
+    return type(found).from_dict(values | plain)
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainyard.config.overrides import spelled
+from trainyard.config.defaults import default_options, own_defaults
+from trainyard.config.overrides import key_of, spelled
 from trainyard.config.secrets import MASK
 from trainyard.config.stages import STAGES
 from trainyard.runs.history import Run
@@ -110,6 +111,8 @@ def again(run: Run) -> Again:
     words = overrides(run)
     if not run.status.command:
         words = [f"{name}={spelled(value)}" for name, (_, value) in changed(run).items()]
+        groups = [key_of(item) for item in own_defaults(run.stage, words)]
+        words = [f"{group}={option}" for group, option in default_options(run.stage).items() if group in groups] + words
     secret = [word for word in words if word.endswith(f"={MASK}")]
     told = [word for word in words if word not in secret]
     command = shlex.join([*STAGES[run.stage].words, *told])

@@ -125,7 +125,7 @@ def _deciding(this: Rank, config: Config, model: Any, samples: StepSamples) -> C
     window = LossWindow(config.trainer.spike_window, config.trainer.spike_deviations)
     speed = SpeedCallback(
         samples=samples,
-        flops_per_token=flops_per_token(model, config.data.block_size),
+        flops_per_token=flops_per_token(model, config.data.sequence_length),
         world_size=this.world_size,
     )
     spikes = SpikeCallback(this, stop, bad_steps, window, roll_back=config.trainer.on_spike == "rollback")

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from trainyard.config.schema import Config
 from trainyard.data.batches.dataset import Datasets
 from trainyard.data.preparation import notes
+from trainyard.data.sequences.plans import left_out
 from trainyard.errors import StoppedError
 from trainyard.model.size import count_parameters
 from trainyard.rundir.messages import Phase
@@ -20,7 +21,7 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
     """Says what is trained, on how much data, in how many steps."""
     args, batch_layout = training.trainer.args, training.trainer.batch_layout
     total, trainable = count_parameters(training.trainer.model)
-    block = config.data.block_size
+    block = config.data.sequence_length
     plan = datasets.train.plan
     samples = training.callbacks.bad_steps.samples
     per_step = samples.tokens_per_step
@@ -34,6 +35,7 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
         f"{config.data.packing}{', documents isolated' * config.data.isolate_documents}; "
         f"{len(datasets.evaluation or ()):,} held out; "
         f"{len(datasets.train) / batch_layout.global_batch:,.1f} steps per epoch",
+        *_lengths(config, datasets),
         f"budget     {args.max_steps:,} steps = {samples.tokens_seen(args.max_steps):,} tokens "
         f"= {samples.epochs(args.max_steps):.2f} epochs",
     ]
@@ -44,6 +46,15 @@ def announce(this: Rank, config: Config, training: Training, datasets: Datasets)
             f"earlier steps had another number than {batch_layout.global_batch}"
         )
     this.say("\n".join(lines))
+
+
+def _lengths(config: Config, datasets: Datasets) -> list[str]:
+    """How many conversations are shortened or left out, at every start."""
+    store = datasets.train.store
+    if not store.masked:
+        return []
+    found = left_out([each.plan for each in (datasets.train, datasets.evaluation) if each is not None], store)
+    return [f"lengths    {found} by data.block_size={config.data.block_size}, truncation={config.data.truncation}"]
 
 
 def train(this: Rank, training: Training) -> None:

@@ -1,5 +1,6 @@
 """What a run says of the values that nobody gave."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,23 +37,45 @@ def test_the_default_run(tmp_path: Path) -> None:
     ]
 
 
-def test_text_and_a_model_of_the_users_own_on_eight_gpus(tmp_path: Path) -> None:
+def test_text_and_a_model_of_the_users_own_get_nothing_of_the_example(tmp_path: Path) -> None:
     source = "data.sources=[{path: notes.txt, format: text}]"
+    model = model_of(tmp_path, max_position_embeddings=1024)
     found = said(
-        f"paths.outputs={tmp_path}", source, "model.path=gpt2", "trainer.global_batch_size=64", "run.name=mine",
+        f"paths.outputs={tmp_path}", source, f"model.path={model}", "trainer.weight_decay=0.05", "run.name=mine",
         "deepspeed.config=mine.json", devices=H100,
     )  # fmt: skip
+    own = "as model.path and data.sources is given)"
     assert found == (
-        "data.block_size=256 (of data=stdlib, the default of conf/pretrain.yaml)\n"
-        "trainer=tiny (default of conf/pretrain.yaml)\n"
+        f"data.packing=concat (conf/data/own_pretrain.yaml, {own}\n"
+        f"data.eval_fraction=0.02 (conf/data/own_pretrain.yaml, {own}\n"
+        f"trainer.num_train_epochs=1 (conf/trainer/own_pretrain.yaml, {own}\n"
+        f"trainer.lr_scheduler_type=cosine (conf/trainer/own_pretrain.yaml, {own}\n"
+        f"trainer.warmup_steps=0.02 (conf/trainer/own_pretrain.yaml, {own}\n"
+        f"trainer.adam_beta2=0.95 (conf/trainer/own_pretrain.yaml, {own}\n"
+        f"trainer.eval_steps=500 (conf/trainer/own_pretrain.yaml, {own}\n"
+        f"trainer.save_steps=500 (conf/trainer/own_pretrain.yaml, {own}\n"
         "model.init=pretrained (model.path is given; scratch takes its architecture alone)\n"
-        "tokenizer.path=gpt2 (the model's own)\n"
+        f"tokenizer.path={model} (the model's own)\n"
+        "data.block_size=1024 (the model's context of 1,024 tokens)\n"
         "launch.num_devices=8 (all GPUs of this machine, NVIDIA H100 80GB HBM3)\n"
         "trainer.bf16=true (NVIDIA H100 80GB HBM3 computes in it)\n"
+        "trainer.global_batch_size=64 (about 64, the default of pretrain, and a multiple of 8 sequences on 8 ranks)\n"
         "trainer.per_device_train_batch_size=8 "
         "(the largest up to 8 that divides trainer.global_batch_size=64 over 8 ranks)\n"
-        "trainer.gradient_accumulation_steps=1 (trainer.global_batch_size=64 over 8 ranks x 8 sequences)"
+        "trainer.gradient_accumulation_steps=1 (trainer.global_batch_size=64 over 8 ranks x 8 sequences)\n"
+        "trainer.per_device_eval_batch_size=8 (as trainer.per_device_train_batch_size)\n"
+        "trainer.learning_rate=0.0001 (for pretrained weights of about 1 million parameters)"
     )
+
+
+def model_of(tmp_path: Path, **values: object) -> Path:
+    """A directory with the config of a small model and a tokenizer without a template."""
+    place = tmp_path / "model"
+    place.mkdir(exist_ok=True)
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 2048, "intermediate_size": 128}
+    (place / "config.json").write_text(json.dumps({"model_type": "llama", **shape, **values}))
+    (place / "tokenizer_config.json").write_text("{}")
+    return place
 
 
 def test_a_recipe_and_a_hostfile(tmp_path: Path) -> None:

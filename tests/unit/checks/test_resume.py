@@ -232,3 +232,30 @@ def test_a_run_of_another_version_is_refused_with_the_way_on(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"config.yaml: this version has no setting future. Use the version of "):
         controller.check(resolved(tmp_path), [], CPU)
     assert controller.check(resolved(tmp_path, "run.resume=never"), [], CPU).problems == []
+
+
+def test_a_run_of_one_s_own_text_keeps_the_values_it_was_begun_with(tmp_path: Path) -> None:
+    """As in a run of 0.1, whose command meant the example's block size, steps and learning rate."""
+    (tmp_path / "a.txt").write_text("text")
+    source = f"data.sources=[{{path: '{tmp_path / 'a.txt'}', format: text}}]"
+    given = [f"paths.outputs={tmp_path / 'out'}", "run.name=default", source]
+    run = checkpoint_of(tmp_path, *given[1:], "trainer=tiny", "data=stdlib")
+    before = saved.load(run.config)
+    assert (before.data.block_size, before.trainer.max_steps, before.trainer.learning_rate) == (256, 600, 1.5e-3)
+
+    def check(*more: str) -> tuple[Config, controller.Checked]:
+        overrides = [*given, *more]
+        config = compose("pretrain", overrides)
+        return config, controller.check(config, overrides, CPU)
+
+    config, checked = check()
+    assert resume.drift(before, config) == []
+    assert (config.trainer.max_steps, config.trainer.global_batch_size) == (600, 8)
+    begun = {each.key for each in checked.filled_in if each.reason == resume.AS_BEGUN}
+    assert {"data.block_size", "trainer.learning_rate", "trainer.max_steps", "trainer.warmup_steps"} <= begun
+    config, checked = check("data.block_size=128")
+    assert [problem.partition(":")[0] for problem in checked.problems] == ["data.block_size"]
+    config, _ = check("trainer.num_train_epochs=2", "trainer.max_steps=-1")
+    assert (config.trainer.num_train_epochs, config.trainer.max_steps) == (2, -1)
+    config, _ = check("run.resume=never")
+    assert (config.data.block_size, config.trainer.max_steps) == (1024, -1)

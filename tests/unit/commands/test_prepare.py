@@ -52,7 +52,9 @@ def test_it_prepares_says_what_was_filled_in_and_previews(
     summary = json.loads(printed.out.splitlines()[-1])
     assert summary["documents"] == 40 and Path(summary["prepared"]).is_dir()
     assert [line for line in printed.err.splitlines() if line.startswith("filled in: ")] == [
-        "filled in: tokenizer.path=new  (a BPE of 400 tokens, trained on the data)"
+        "filled in: data.packing=concat      (conf/data/own_pretrain.yaml, as data.sources is given)",
+        "filled in: data.eval_fraction=0.02  (conf/data/own_pretrain.yaml, as data.sources is given)",
+        "filled in: tokenizer.path=new       (a BPE of 400 tokens, trained on the data)",
     ]
     again = ["trainyard", "prepare", *words]
     monkeypatch.setenv(OVERRIDES, "[]")  # as a run's controller calls it, which has said so already

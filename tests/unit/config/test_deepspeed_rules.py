@@ -163,7 +163,8 @@ def test_a_scheduler_is_complete_or_refused() -> None:
 
 
 def test_auto_and_missing_keys_agree_with_every_setting() -> None:
-    trainer = TrainerConfig(global_batch_size=8, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    batch = {"global_batch_size": 8, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    trainer = TrainerConfig(**batch, learning_rate=3e-4)
     values: dict[str, Any] = {
         "train_batch_size": "auto", "optimizer": {"type": "AdamW", "params": {"lr": 3e-4, "eps": 1e-8}}
     }  # fmt: skip

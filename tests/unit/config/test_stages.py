@@ -37,6 +37,7 @@ def test_a_row_names_what_is_there(stage: Stage) -> None:
     assert (ROOT / "conf" / f"{stage.name}.yaml").is_file()
     assert (ROOT / "launch" / f"{stage.name}.sh").is_file()
     assert set(stage.decisive) <= {field.name for field in dataclasses.fields(DataConfig)}
+    assert min(stage.longest_block, stage.global_batch, stage.tuning_rate) > 0
     assert stage.default_model is None or stage.default_model.partition("/")[0] in STAGES
     assert "outputs/x" in stage.next("outputs/x")
 

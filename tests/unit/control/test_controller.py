@@ -38,7 +38,7 @@ def test_the_origins_are_shown_before_anything_starts(
 ) -> None:
     given = [
         f"paths.outputs={tmp_path}", f"data.sources=[{{path: '{corpus_file}', format: jsonl}}]", "data.block_size=64",
-        "trainer=tiny", "deepspeed=none", "model=llama_tiny", "run.name=mine", "launch.num_devices=1",
+        "trainer=tiny", "data=stdlib", "deepspeed=none", "model=llama_tiny", "run.name=mine", "launch.num_devices=1",
     ]  # fmt: skip
     assert controller.run(compose("pretrain", given), given, StopSignals()) == FINISHED
     assert capsys.readouterr().out.splitlines() == [

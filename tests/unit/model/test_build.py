@@ -1,5 +1,6 @@
 """Models from an architecture and from weights, and rows for added tokens."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,43 @@ def test_rows_in_reserve_are_used_first(base: Path) -> None:
 def test_settings_change_the_architecture_of_a_path(base: Path) -> None:
     found = architecture(ModelConfig(path=str(base), num_hidden_layers=3, config={"rope_theta": 500.0}))
     assert (found.num_hidden_layers, found.hidden_size, found.rope_parameters["rope_theta"]) == (3, 8, 500.0)
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rope_scaling": {"type": "yarn", "factor": 4.0}},
+        {"rope_parameters": YARN},
+        {"rope_theta": 7e4, "rope_scaling": YARN},
+    ],
+)
+@pytest.mark.parametrize("old", [True, False])
+def test_a_change_of_rope_keeps_the_bases_theta(base: Path, settings: dict[str, Any], old: bool) -> None:
+    """For a base in the form of transformers 4 and of 5."""
+    file = base / "config.json"
+    values = json.loads(file.read_text())
+    values.pop("rope_parameters")
+    theta = {"rope_theta": 7e4}
+    file.write_text(json.dumps(values | (theta if old else {"rope_parameters": theta | {"rope_type": "default"}})))
+    model = build(ModelConfig(path=str(base), config=settings, init="pretrained"), 40, {}, seed=1, own_vocab=False)
+    assert model.config.rope_parameters == {
+        "rope_type": "yarn", "factor": 4.0, "rope_theta": 7e4,
+        "original_max_position_embeddings": values["max_position_embeddings"],
+    }  # fmt: skip
+    plain = build(ModelConfig(path=str(base), init="pretrained"), 40, {}, seed=1, own_vocab=False)
+    assert plain.config.rope_parameters["rope_theta"] == 7e4
+    assert not torch.equal(model.model.rotary_emb.inv_freq, plain.model.rotary_emb.inv_freq)
+    with pytest.raises(ValueError, match="rope_type=yarn has no such key"):
+        architecture(ModelConfig(path=str(base), config={"rope_scaling": {"type": "yarn", "facter": 4.0}}))
+
+
+def test_a_longer_context_scales_from_the_bases_length(base: Path) -> None:
+    settings = {"rope_scaling": {"type": "yarn", "factor": 4.0}}
+    found = architecture(ModelConfig(path=str(base), max_position_embeddings=8192, config=settings))
+    assert found.max_position_embeddings == 8192
+    assert found.rope_parameters["original_max_position_embeddings"] == 2048
+    scratch = architecture(ModelConfig(model_type="llama", config=settings | {"rope_theta": 3.0}))
+    assert (scratch.rope_parameters["rope_theta"], scratch.rope_parameters["rope_type"]) == (3.0, "yarn")

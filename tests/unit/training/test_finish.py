@@ -28,18 +28,24 @@ def test_the_announcement_counts_the_ranks(
     samples = SimpleNamespace(tokens_per_step=48, tokens_seen=lambda step: 48 * step, epochs=lambda step: step / 2)
     callbacks = SimpleNamespace(bad_steps=SimpleNamespace(samples=samples))
     training: Any = SimpleNamespace(trainer=trainer, callbacks=callbacks)
-    store = SimpleNamespace(summary=SimpleNamespace(sources=[SourceCounts(5, 9, empty=3)]))
-    train: Any = type("Sequences", (list,), {"plan": SimpleNamespace(fill=0.5), "store": store})([0] * 12)
+    plan = SimpleNamespace(fill=0.5, documents=200, shortened=30, dropped=1)
+    counts = SimpleNamespace(sources=[SourceCounts(5, 9, empty=3)])
+    store = SimpleNamespace(masked=ranks == "2 ranks", summary=counts)
+    train: Any = type("Sequences", (list,), {"plan": plan, "store": store})([0] * 12)
     datasets: Any = SimpleNamespace(train=train, evaluation=None)
     (tmp_path / "logs").mkdir()
-    config = Config(stage="pretrain", data=DataConfig(sources=[SourceConfig(path="a.txt", format="text")]))
-    announce(Rank(0, world_size, RunDir(tmp_path), None), config, training, datasets)
+    data = DataConfig(block_size=64, sources=[SourceConfig(path="a.txt", format="text")])
+    announce(Rank(0, world_size, RunDir(tmp_path), None), Config(stage="pretrain", data=data), training, datasets)
     said = capsys.readouterr().out
     assert f"({ranks} x 2 sequences x 3 accumulated)" in said and "10 steps = 480 tokens = 5.00 epochs" in said
     assert "note       a.txt: 3 empty documents are left out\n" in said
+    told = (
+        "lengths    200 conversations, 30 shortened (15.0%), 1 left out (0.5%) by data.block_size=64, truncation=back\n"
+    )
+    assert (told in said) == store.masked
     assert "goes on" not in said
     trainer.batch_layout = replace(batch_layout, first_step=4, first_sample=100)
-    announce(Rank(0, world_size, RunDir(tmp_path), None), config, training, datasets)
+    announce(Rank(0, world_size, RunDir(tmp_path), None), Config(stage="pretrain", data=data), training, datasets)
     assert "goes on    from step 4, after 100 sequences" in capsys.readouterr().out
 
 

@@ -108,4 +108,4 @@ def collator_for(config: Config, model: Any) -> Collator:
             f"apart; set it to false, or data.packing=padded"
         )
     attention = str(getattr(model.config, "_attn_implementation", ""))
-    return Collator(config.data.block_size, isolate, flatten="flash" in attention)
+    return Collator(config.data.sequence_length, isolate, flatten="flash" in attention)

@@ -27,6 +27,7 @@ _FIELDS = {
     "tail": "tail",
     "cut": "shortened",
     "dropped": "dropped",
+    "documents": "documents",
 }
 """The other fields of a plan by their keys in plans.json."""
 
@@ -58,6 +59,8 @@ class Plan:
     """Conversations that were shortened to fit."""
     dropped: int = 0
     """Conversations that were left out."""
+    documents: int = 0
+    """Conversations in all, as often as the sources' shares take them; 0 for text, and in a plan of version 0.1."""
 
     def __len__(self) -> int:
         return len(self.first) - 1

@@ -4,7 +4,7 @@ A plan's directory is `<store>/plans/<digest>`, where the digest covers the sett
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,32 @@ class Plans:
     held_out: Plan
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Conversations that do not fit into a sequence."""
+
+    documents: int
+    """Conversations in all."""
+    shortened: int
+    dropped: int
+
+    @property
+    def share_dropped(self) -> float:
+        """The share that is left out."""
+        return self.dropped / max(1, self.documents)
+
+    def __str__(self) -> str:
+        counts = ((self.shortened, "shortened"), (self.dropped, "left out"))
+        shares = (f"{count:,} {what} ({count / max(1, self.documents):.1%})" for count, what in counts)
+        return f"{self.documents:,} conversations, {', '.join(shares)}"
+
+
+def left_out(plans: Sequence[Plan], store: TokenStore) -> LeftOut:
+    """The conversations of a store that are shortened or left out in the plans for training and for evaluation."""
+    documents = sum(plan.documents for plan in plans) or len(store)
+    return LeftOut(documents, sum(plan.shortened for plan in plans), sum(plan.dropped for plan in plans))
+
+
 def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
     """Cuts a store into sequences as data.packing, block_size, eval_fraction and the sources' weights say.
 
@@ -45,11 +71,11 @@ def make(store: TokenStore, data: DataConfig, seed: int) -> Plans:
         training = mix(training, lengths, source_documents, data.sources, seed)
     pack = PACKINGS[data.packing]
     if store.masked:
-        fitted = [fit(store, chosen, data.block_size, data.truncation) for chosen in (training, held_out)]
-        return Plans(*(each.expand(_pack_fitted(pack, each, data.block_size)) for each in fitted))
+        fitted = [fit(store, chosen, data.sequence_length, data.truncation) for chosen in (training, held_out)]
+        return Plans(*(each.expand(_pack_fitted(pack, each, data.sequence_length)) for each in fitted))
     return Plans(
-        pack(starts[training], lengths[training], data.block_size, keep_tail=False),
-        pack(starts[held_out], lengths[held_out], data.block_size, keep_tail=True),
+        pack(starts[training], lengths[training], data.sequence_length, keep_tail=False),
+        pack(starts[held_out], lengths[held_out], data.sequence_length, keep_tail=True),
     )
 
 

@@ -38,6 +38,8 @@ class Fitted:
     """Conversations that were shortened or divided."""
     dropped: int
     """Conversations that were left out, because nothing to learn would have remained."""
+    documents: int
+    """Conversations in all."""
 
     def expand(self, plan: Plan) -> Plan:
         """Turns a plan whose spans are entries of this object into one whose spans are tokens of the store."""
@@ -52,7 +54,7 @@ class Fitted:
         joins[main[has_lead]] = True
         return Plan(
             plan.block_size, first[plan.first], starts, lengths, int(lengths.sum()), joins=joins,
-            shortened=self.shortened, dropped=self.dropped,
+            shortened=self.shortened, dropped=self.dropped, documents=self.documents,
         )  # fmt: skip
 
 
@@ -81,7 +83,7 @@ def fit(store: TokenStore, documents: npt.NDArray[np.int64], block_size: int, tr
         for entry, part in enumerate(found, int(first[place])):
             starts[entry], kept[entry], leads[entry] = begins[place] + part.start, part.stop - part.start, part.lead
     dropped = sum(not found for found in parts.values())
-    return Fitted(starts, kept, begins[conversation], leads, len(parts) - dropped, dropped)
+    return Fitted(starts, kept, begins[conversation], leads, len(parts) - dropped, dropped, len(documents))
 
 
 def _kept(points: CutPoints, length: int, block_size: int, truncation: str) -> list[Kept]:

@@ -24,7 +24,7 @@ def test_a_saved_plan_of_conversations_is_loaded_again(tmp_path: Path) -> None:
     target = plans.directory_of(store.directory, data, seed=0)
     plans.save(made, target)
     described = json.loads((target / "plans.json").read_text())
-    assert described["train"] == {"block_size": 9, "num_tokens": 12, "tail": 0, "cut": 1, "dropped": 0}
+    assert described["train"] == {"block_size": 9, "num_tokens": 12, "tail": 0, "cut": 1, "dropped": 0, "documents": 2}
     loaded = plans.open_plans(store, data, seed=0)
     assert (loaded.train.shortened, loaded.train.dropped, len(loaded.held_out)) == (1, 0, 0)
     assert isinstance(loaded.train.starts, np.memmap)

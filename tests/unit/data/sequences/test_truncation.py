@@ -69,7 +69,7 @@ def fitted(tmp_path: Path, truncation: str, block_size: int) -> tuple[Fitted, li
     plan = made.expand(
         PACKINGS["padded"](np.arange(len(made.starts)), made.lengths + made.leads, block_size, keep_tail=True)
     )
-    assert (plan.shortened, plan.dropped) == (made.shortened, made.dropped)
+    assert (plan.shortened, plan.dropped, plan.documents) == (made.shortened, made.dropped, 2)
     items = [TokenDataset(store, plan)[index] for index in range(len(plan))]
     assert all(item["segments"].tolist() == [len(item["input_ids"])] for item in items)  # a lead is no segment
     return made, [item["input_ids"].tolist() for item in items], [item["loss_mask"].tolist() for item in items]

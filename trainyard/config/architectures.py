@@ -1,0 +1,50 @@
+"""The architectures of the installed transformers and the names in their code, read without importing it.
+
+Importing transformers takes a second and more, and the controller must answer a mistake at once.
+"""
+
+import functools
+import importlib.util
+import re
+from pathlib import Path
+
+
+@functools.cache
+def _package() -> Path | None:
+    spec = importlib.util.find_spec("transformers")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+@functools.cache
+def _folder(model_type: str) -> Path | None:
+    """The folder with an architecture's code; None where transformers has none of this name."""
+    package = _package()
+    if package is None:
+        return None
+    names = dict(_mapped(package))
+    folder = package / "models" / names.get(model_type, model_type.replace("-", "_"))
+    return folder if folder.is_dir() else None
+
+
+def _mapped(package: Path) -> list[tuple[str, str]]:
+    """Types whose folder has another name, from transformers' own table."""
+    found: list[tuple[str, str]] = []
+    for name in ("auto_mappings.py", "configuration_auto.py"):
+        file = package / "models" / "auto" / name
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        table = text.partition("\nSPECIAL_MODEL_TYPE_TO_MODULE_NAME")[2].partition("\n)")[0]
+        found += re.findall(r'"([\w-]+)"(?:,|:) "([\w-]+)"', table)
+    return found
+
+
+def is_known(model_type: str) -> bool:
+    """Has transformers this architecture? True where transformers is not installed: the launch says so."""
+    return _package() is None or _folder(model_type) is not None
+
+
+@functools.cache
+def layers(model_type: str) -> frozenset[str]:
+    """The names under which an architecture's code keeps its layers, as q_proj; empty where it is not known."""
+    folder = _folder(model_type)
+    files = sorted(folder.glob("modeling_*.py")) if folder else []
+    return frozenset(name for file in files for name in re.findall(r"self\.(\w+) = ", file.read_text(encoding="utf-8")))
