@@ -16,12 +16,32 @@ KNOWN = (*files.FORMATS, *formats.SOURCES)
 """Formats that this version reads. An unknown format is reported among the choices."""
 
 
+def path_problems(config: Config) -> Iterator[str]:
+    """A message for each path outside data.sources that is an address, as s3://bucket/folder."""
+    paths = {
+        "paths.outputs": config.paths.outputs,
+        "model.path": config.model.path,
+        "tokenizer.path": config.tokenizer.path,
+        "run.resume": config.run.resume,
+        "launch.hostfile": config.launch.hostfile,
+        "deepspeed.config": config.deepspeed.config,
+        "data.chat_template": config.data.chat_template,
+    }
+    for name, path in paths.items():
+        if problem := files.remote_problem(str(path or "")):
+            yield f"{name}={path}: {problem}"
+
+
 def source_problems(config: Config) -> Iterator[str]:
     """A message for each source that is missing or cannot be read. The hub is not asked."""
     if not config.data.sources:
         yield "data.sources=[]: name at least one, as data.sources=[{path: corpus.jsonl, format: jsonl}]"
     for source in config.data.sources:
-        if source.format in KNOWN and files.container(source) != "hub":
+        if source.format not in KNOWN:
+            continue
+        if problem := files.remote_problem(source.path):
+            yield f"{source.path}: {problem}"
+        elif files.container(source) != "hub":
             try:
                 files.files(source)
             except errors.DataError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainyard.checks import resume
-from trainyard.checks.inputs import source_problems
+from trainyard.checks.inputs import path_problems, source_problems
 from trainyard.checks.models import model_problems
 from trainyard.checks.numbers import number_problems
 from trainyard.checks.optimizers import optimizer_problems
@@ -42,6 +42,7 @@ def problems(config: Config, devices: Devices, run: RunDir, hosts: int = 1) -> l
         hosts: number of nodes in the hostfile; it counts only where launch.hostfile is set.
     """
     found: list[str] = []
+    found.extend(path_problems(config))
     for check in (choice_and_number_problems, source_problems, model_problems, optimizer_problems, _batch, _evaluation):
         found.extend(check(config))
     found.extend(_devices(config, devices))

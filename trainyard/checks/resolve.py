@@ -11,6 +11,7 @@ from trainyard.config.schema import Config, ModelConfig
 from trainyard.config.schema_launch import LaunchConfig
 from trainyard.config.stages import STAGES
 from trainyard.data.conversations.shipped import shipped
+from trainyard.data.sources import files
 from trainyard.data.tokenization import chat_templates
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.machine.devices import Devices
@@ -35,7 +36,8 @@ def resolve(config: Config, overrides: Sequence[str], devices: Devices, hosts: d
 
 def name(config: Config, overrides: Sequence[str]) -> list[FilledIn]:
     """Fills in, in place, where the run's directory is: the outputs as an absolute path, and the run's name."""
-    config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
+    if not files.remote_problem(config.paths.outputs):  # an address stays as it is, to be refused
+        config.paths.outputs = str(Path(config.paths.outputs).expanduser().absolute())
     if config.run.name:
         return []
     config.run.name = default_name(overrides)

@@ -21,7 +21,7 @@ from trainyard.checkpoint.directory import no_space
 from trainyard.checks import left_out
 from trainyard.checks import request as checks
 from trainyard.checks.filled_in import lines
-from trainyard.checks.inputs import source_problems
+from trainyard.checks.inputs import path_problems, source_problems
 from trainyard.checks.models import model_problems
 from trainyard.checks.resolve import resolve
 from trainyard.config.compose import compose
@@ -105,7 +105,8 @@ def checked_config(arguments: argparse.Namespace) -> Config:
     arguments.overrides += json.loads(handed_over or "[]")
     config = compose(arguments.stage, arguments.overrides)
     filled_in = resolve(config, arguments.overrides, CPU, {})  # a plan of the data needs no device
-    problems = [*checks.choice_and_number_problems(config), *source_problems(config), *model_problems(config)]
+    problems = [*checks.choice_and_number_problems(config), *path_problems(config)]
+    problems += [*source_problems(config), *model_problems(config)]
     if problems:
         raise ConfigError(problems)
     if handed_over is None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from trainyard.commands.prepare import add_stage, checked_config, ready
 from trainyard.data.preparation.request import data_request
+from trainyard.data.sequences import page
 from trainyard.data.sequences.order import sample_indices
 from trainyard.data.sequences.show import passages, print_passage
 from trainyard.errors import DataError
@@ -63,5 +64,5 @@ def run(arguments: argparse.Namespace) -> int:
         if filling := config.data.sequence_length - len(sample["input_ids"]):
             output.print(Text(f"── {filling:,} places of filling, not learned", style="dim"))
     if arguments.html:
-        output.save_html(arguments.html)
+        page.save(output, arguments.html)
     return 0

@@ -81,7 +81,7 @@ def _note_stop_signals(this: Rank) -> None:
 
 
 def _last_words(this: Rank, error: BaseException, log: Path) -> LastWords:
-    is_full = disk_is_full(error)
+    is_full = disk_is_full(error) and not isinstance(error, FinalError)  # which has the sentence of its own disk
     text = no_space(this.run_dir.checkpoints, error) if is_full else f"{error}"
     if is_out_of_memory(error):
         text = f"out of memory while {this.progress.phase}: {needs_less(this.progress.phase)}. {text}"

@@ -1,6 +1,7 @@
 """The files behind a source, and what is said about those that cannot be read."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainyard.config.schema import SourceConfig
-from trainyard.data.sources.files import files
+from trainyard.data.sources.files import files, is_remote
 from trainyard.errors import DataError
 
 
@@ -40,6 +41,52 @@ def test_a_directory_is_read_without_what_is_hidden_and_no_file_twice(tmp_path: 
 def test_a_name_that_looks_like_a_glob_is_a_name_when_it_is_there(tmp_path: Path) -> None:
     (tmp_path / "data[1] v2.txt").write_text("x")
     assert files(source(tmp_path / "data[1] v2.txt", "text")) == [tmp_path / "data[1] v2.txt"]
+
+
+def test_folders_with_brackets_mean_themselves_before_a_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "runs [v2]" / "part[1]"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text("{}")
+    (folder / "b[1].jsonl").write_text("{}")
+    everything = [folder / "a.jsonl", folder / "b[1].jsonl"]
+    assert files(source(folder / "*.jsonl", "jsonl")) == everything
+    assert files(source(tmp_path / "runs [v2]" / "**" / "*.jsonl", "jsonl")) == everything
+    assert files(source(tmp_path / "*" / "*" / "*[]].jsonl", "jsonl")) == everything[1:]
+    monkeypatch.chdir(folder)
+    assert files(source("*.jsonl", "jsonl")) == [Path("a.jsonl"), Path("b[1].jsonl")]
+    monkeypatch.chdir(tmp_path)
+    assert files(source("runs [v2]/part[1]/a.*", "jsonl")) == [Path("runs [v2]/part[1]/a.jsonl")]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "messages"])
+def test_what_describes_a_data_set_is_not_read_as_its_rows(tmp_path: Path, form: str) -> None:
+    for name in ("README.md", "LICENSE", "dataset_infos.json", "state.json", "convert.py", "in/a.jsonl.gz", "b.JSON"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert files(source(tmp_path, form)) == [tmp_path / "b.JSON", tmp_path / "in" / "a.jsonl.gz"]
+    assert len(files(source(tmp_path, "text"))) == 7, "any file may be text"
+    for name in ("in/a.jsonl.gz", "b.JSON"):
+        (tmp_path / name).unlink()
+    (tmp_path / "rows.data").write_text("x")
+    (tmp_path / "state.json").unlink()
+    (tmp_path / "dataset_infos.json").unlink()
+    assert tmp_path / "rows.data" in files(source(tmp_path, form)), "without an ending to go by, all are read"
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("s3://b/x.jsonl", r"an object store \(s3\)"),
+        ("oss://b", "oss"),
+        ("gs://b/*.jsonl", "gs"),
+        ("https://h/x", "the web"),
+    ],
+)
+@pytest.mark.parametrize("form", ["text", "parquet", "messages"])
+def test_an_address_is_named_as_such(path: str, where: str, form: str) -> None:
+    assert not is_remote(source(path, form)), "it is no id of the hub"
+    with pytest.raises(DataError, match=rf"{re.escape(path)}: lies (in|on) .*{where}.*copy it to this machine"):
+        files(source(path, form))
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
