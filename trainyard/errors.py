@@ -1,14 +1,25 @@
-"""Every exception and exit code of ours.
+"""Every exception and exit code of ours, and the hint at a name that was meant.
 
-This module imports nothing, so that commands that answer at once can use it.
+This module imports nothing of ours, so that commands that answer at once can use it.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 FINISHED, FAILED, WRONG, STOPPED = 0, 1, 2, 75
 """Exit codes of a run: it finished; it failed; the request is wrong and nothing was started; it was stopped by a signal
 and has a full checkpoint, so the same command resumes it."""
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, *, cutoff: float = 0.6) -> str:
+    """`Did you mean X?` for the known name that is nearest to one; without a similar name `otherwise`.
+
+    Args:
+        cutoff: how similar a name must be, from 0 to 1.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"Did you mean {near[0]}?" if near else otherwise
 
 
 class RequestError(ValueError):

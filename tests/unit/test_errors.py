@@ -1,6 +1,6 @@
 import pytest
 
-from trainyard.errors import ConfigError, DataError, Ended, RequestError
+from trainyard.errors import ConfigError, DataError, Ended, RequestError, did_you_mean
 
 
 @pytest.mark.parametrize("error", [ConfigError(["a", "b"]), DataError("a", "b")], ids=["config", "data"])
@@ -20,3 +20,11 @@ def test_the_end_of_a_run_has_a_code_and_last_words():
         raise Ended(75, "stopped at step 3")
     assert (caught.value.code, caught.value.message) == (75, "stopped at step 3")
     assert Ended(0).message == ""
+
+
+def test_a_name_that_was_meant_is_hinted_at():
+    known = {"learning_rate": 1, "block_size": 2}
+    assert did_you_mean("lerning_rate", known, "Leave it out") == "Did you mean learning_rate?"
+    assert did_you_mean("colour", known, "Leave it out") == "Leave it out"
+    assert did_you_mean("learning", known, "none", cutoff=0.7) == "Did you mean learning_rate?"
+    assert did_you_mean("learning", known, "none", cutoff=0.9) == "none"

@@ -1,11 +1,10 @@
 """The checks of TrainingArguments that transformers would make in the ranks, or not at all."""
 
-import importlib.util
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from trainyard.config.schema import TrainerConfig
+from trainyard.machine.installed import folder
 
 LEAST = {
     "warmup_steps": 0,
@@ -86,9 +85,9 @@ def argument_problems(trainer: TrainerConfig) -> Iterator[str]:
 
 def _backends(given: str | None) -> tuple[str, ...]:
     """The names of torch_compile_backend, from accelerate's source; empty when none is asked for."""
-    spec = importlib.util.find_spec("accelerate") if given is not None else None
-    if spec is None or spec.origin is None:
+    package = folder("accelerate") if given is not None else None
+    if package is None:
         return ()
-    source = (Path(spec.origin).parent / "utils" / "dataclasses.py").read_text(encoding="utf-8")
+    source = (package / "utils" / "dataclasses.py").read_text(encoding="utf-8")
     listed = source.partition("class DynamoBackend")[2].partition("\nclass ")[0]
     return tuple(name.lower() for name in re.findall(r'^    ([A-Z][A-Z0-9_]+) = "', listed, re.MULTILINE))

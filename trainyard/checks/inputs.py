@@ -37,11 +37,7 @@ def source_problems(config: Config) -> Iterator[str]:
     if not config.data.sources:
         yield "data.sources=[]: name at least one, as data.sources=[{path: corpus.jsonl, format: jsonl}]"
     for source in config.data.sources:
-        if source.format not in KNOWN:
-            continue
-        if problem := files.remote_problem(source.path):
-            yield f"{source.path}: {problem}"
-        elif files.container(source) != "hub":
+        if source.format in KNOWN and (files.container(source) != "hub" or files.remote_problem(source.path)):
             try:
                 files.files(source)
             except errors.DataError as error:

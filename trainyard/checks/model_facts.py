@@ -42,16 +42,22 @@ def context(values: dict[str, Any]) -> int | None:
     return found if isinstance(found, int) else None
 
 
+def width_and_depth(values: dict[str, Any]) -> tuple[int, int] | None:
+    """The hidden size and the number of layers of an architecture; None where its config does not tell."""
+    hidden = values.get("hidden_size") or values.get("n_embd")
+    layers = values.get("num_hidden_layers") or values.get("n_layer")
+    return (hidden, layers) if isinstance(hidden, int) and isinstance(layers, int) else None
+
+
 def parameters(values: dict[str, Any], vocab_size: int) -> int | None:
     """About how many parameters an architecture has, embeddings included; None where its config does not tell.
 
     Args:
         vocab_size: of a config that names none.
     """
-    hidden = values.get("hidden_size") or values.get("n_embd")
-    layers = values.get("num_hidden_layers") or values.get("n_layer")
-    if not (isinstance(hidden, int) and isinstance(layers, int)):
+    if (found := width_and_depth(values)) is None:
         return None
+    hidden, layers = found
     heads = values.get("num_attention_heads") or values.get("n_head") or 1
     head = values.get("head_dim") or hidden // heads
     pairs = values.get("num_key_value_heads") or heads

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainyard import COMMAND
+from trainyard.checkpoint.directory import list_checkpoints
 from trainyard.data.tokenization import tokenizer as tokenizers
 from trainyard.rundir.directory import RunDir
 
@@ -42,7 +43,7 @@ def model_problem(path: str | None, *, pretrained: bool) -> Iterator[str]:
 
 def _what(directory: Path) -> str:
     """What a directory without config.json is, and what to give instead."""
-    run, checkpoints = RunDir(directory), sorted(directory.glob("checkpoint-*"), key=_step)
+    run, checkpoints = RunDir(directory), list_checkpoints(directory)
     for place in (directory, run.model):
         if (place / ADAPTER).is_file():
             return (
@@ -52,18 +53,13 @@ def _what(directory: Path) -> str:
     if run.config.is_file():
         return f"this run has left no model yet. Let it end, or give a checkpoint of {run.checkpoints}"
     if checkpoints:
-        return f"holds checkpoints. Give one of them, as {checkpoints[-1]}"
+        return f"holds checkpoints. Give one of them, as {checkpoints[0][1]}"
     return "holds no config.json. Give a directory that save_pretrained wrote"
 
 
 def _checkpoint(directory: Path) -> str:
     divided = any(directory.glob("global_step*"))
     return ", as the ranks of this checkpoint divide them; let its run end, and give its model" if divided else ""
-
-
-def _step(checkpoint: Path) -> int:
-    number = checkpoint.name.rpartition("-")[2]
-    return int(number) if number.isdecimal() else -1
 
 
 def _directory(path: str | None) -> Path | None:

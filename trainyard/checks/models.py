@@ -1,6 +1,5 @@
 """The checks of the model and the tokenizer, as far as their files are on this machine."""
 
-import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from trainyard.config.schema import ARCHITECTURE, Config
 from trainyard.config.stages import STAGES
 from trainyard.data.tokenization import chat_templates
 from trainyard.data.tokenization import tokenizer as tokenizer_files
+from trainyard.errors import did_you_mean
 
 
 def model_problems(config: Config) -> Iterator[str]:
@@ -90,24 +90,22 @@ def _targets(config: Config) -> Iterator[str]:
         yield f"peft.target_modules={targets}: the expression matches no layer whole; there are {names.examples()}"
     for target in targets if isinstance(targets, list) else []:
         if isinstance(target, str) and not names.has(target):
-            near = difflib.get_close_matches(target.rpartition(".")[2], names.last, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {names.examples()}"
-            yield f"peft.target_modules: no layer of the model is called {target}; {hint}"
+            hint = did_you_mean(target.rpartition(".")[2], names.last, f"there are {names.examples()}")
+            yield f"peft.target_modules: no layer of the model is called {target}; {hint[0].lower()}{hint[1:]}"
 
 
 def template_variable_problems(config: Config) -> Iterator[str]:
     """A message for each of data.template_variables that no chat template of the conversations reads."""
     if not config.data.template_variables or not STAGES[config.stage].uses_chat_template:
         return
-    given, tokenizer = config.data.chat_template, config.tokenizer.path or config.model.path
+    given, tokenizer = config.data.chat_template, model_facts.tokenizer_of(config)
     directory = tokenizer_files.local_directory(tokenizer, "tokenizer_config.json") if tokenizer else None
     texts = [given] if given and "{" in given else list(chat_templates.beside(directory).values()) if directory else []
     words = [word for text in texts for word in re.findall(r"\w+", text)]
     for name in config.data.template_variables if words else ():
         if name not in words:
-            near = difflib.get_close_matches(name, words, n=1, cutoff=0.7)
-            hint = f" Did you mean {near[0]}?" if near else " Leave it out"
-            yield f"data.template_variables.{name}: the chat template reads no such variable.{hint}"
+            hint = did_you_mean(name, words, "Leave it out", cutoff=0.7)
+            yield f"data.template_variables.{name}: the chat template reads no such variable. {hint}"
 
 
 def _template(config: Config) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from trainyard.checks import model_facts
 from trainyard.checks.arguments import argument_problems
 from trainyard.config import schedules
 from trainyard.config.saved import flat
@@ -114,7 +115,7 @@ def _peft(peft: PeftConfig) -> Iterator[str]:
 
 def _template(config: Config) -> Iterator[str]:
     """A template that is no source by now; names of a tokenizer that is not on this machine yet are left to it."""
-    name, tokenizer = config.data.chat_template, config.tokenizer.path or config.model.path
+    name, tokenizer = config.data.chat_template, model_facts.tokenizer_of(config)
     is_here = not tokenizer or tokenizers.local_directory(tokenizer, "tokenizer_config.json") is not None
     if name is not None and "{" not in name and is_here:
         yield (

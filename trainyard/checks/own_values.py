@@ -79,17 +79,15 @@ def fitting_micro_batch(config: Config, devices: Devices) -> int:
     checkpointing), twice as many in fp32; and 10 bytes for each logit. A fifth of the memory stays free.
     """
     values, parameters = model_facts.architecture(config.model), model_facts.size(config)
-    units = (values.get("hidden_size") or values.get("n_embd") or 0) * (
-        values.get("num_hidden_layers") or values.get("n_layer") or 0
-    )
-    if devices.memory is None or parameters is None or not units:
+    shape = model_facts.width_and_depth(values)
+    if devices.memory is None or parameters is None or shape is None:
         return LARGEST_MICRO_BATCH
     stage, ranks, trainer = _zero_stage(config), max(1, config.launch.ranks), config.trainer
     whole, divided = (4, 0) if config.peft.method else (16, 0) if not stage else (4, 12) if stage < 3 else (0, 16)
     free = 0.8 * devices.memory - parameters * (whole + divided / ranks)
     per_unit = (4 if trainer.gradient_checkpointing else 40) * (1 if trainer.bf16 or trainer.fp16 else 2)
     logits = 10 * (values.get("vocab_size") or config.tokenizer.vocab_size)
-    fitting = int(free // (config.data.sequence_length * (units * per_unit + logits)))
+    fitting = int(free // (config.data.sequence_length * (shape[0] * shape[1] * per_unit + logits)))
     return max(1, min(LARGEST_MICRO_BATCH, fitting))
 
 

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from trainyard.checks.optimizers import SCHEDULE_FREE
 from trainyard.config.schema import Config
 from trainyard.machine.devices import Devices
 
@@ -18,7 +19,6 @@ class Package(NamedTuple):
 
 
 BITSANDBYTES = Package("bitsandbytes", "bitsandbytes")
-SCHEDULE_FREE = Package("schedulefree", "schedulefree")
 TORCHAO = Package("torchao", "torchao")
 LIGER = Package("liger_kernel", "liger-kernel")
 
@@ -28,7 +28,7 @@ OPTIMIZERS: Mapping[str, Package] = {
          "paged_adamw_8bit", "paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit",
          "rmsprop_bnb", "rmsprop_bnb_8bit", "rmsprop_bnb_32bit"), BITSANDBYTES,
     ),
-    **dict.fromkeys(("schedule_free_radam", "schedule_free_adamw", "schedule_free_sgd"), SCHEDULE_FREE),
+    **dict.fromkeys(SCHEDULE_FREE, Package("schedulefree", "schedulefree")),
     **dict.fromkeys(("adamw_torch_4bit", "adamw_torch_8bit"), TORCHAO),
     "adamw_anyprecision": Package("torchdistx", "git+https://github.com/pytorch/torchdistx"),
     "grokadamw": Package("grokadamw", "grokadamw"),
@@ -76,12 +76,12 @@ COMPILERS = {
 def package_problems(config: Config, devices: Devices) -> Iterator[str]:
     """A message for each setting whose package or device is missing, with the command that installs it."""
     extra, attention = vars(config.trainer), config.model.attn_implementation
-    yield from _missing("trainer.optim", extra.get("optim"), OPTIMIZERS)
-    yield from _missing("trainer.torch_compile_backend", extra.get("torch_compile_backend"), COMPILERS)
+    yield from _missing_for("trainer.optim", extra.get("optim"), OPTIMIZERS)
+    yield from _missing_for("trainer.torch_compile_backend", extra.get("torch_compile_backend"), COMPILERS)
     if extra.get("use_liger_kernel"):
         if not devices.on_gpu:
             yield "trainer.use_liger_kernel=true: its kernels need a GPU, and this machine has none; leave it out"
-        yield from _missing("trainer.use_liger_kernel", "true", {"true": LIGER})
+        yield from _missing_for("trainer.use_liger_kernel", "true", {"true": LIGER})
     name = (attention or "sdpa").removeprefix("paged|")
     if name not in ATTENTION and "/" not in name:
         yield f"model.attn_implementation={attention}: must be one of {', '.join(ATTENTION)}"
@@ -89,7 +89,7 @@ def package_problems(config: Config, devices: Devices) -> Iterator[str]:
         if not devices.on_gpu:
             yield f"model.attn_implementation={attention}: needs a GPU, and this machine has none; leave it out"
         elif importlib.util.find_spec(KERNELS.module) is None:
-            yield from _missing("model.attn_implementation", attention, {str(attention): FLASH.get(name, KERNELS)})
+            yield from _missing_for("model.attn_implementation", attention, {str(attention): FLASH.get(name, KERNELS)})
 
 
 def quantization_problems(config: Config, architecture: Mapping[str, Any]) -> Iterator[str]:
@@ -101,12 +101,16 @@ def quantization_problems(config: Config, architecture: Mapping[str, Any]) -> It
     where = f"model.path={config.model.path}: its weights are quantised by {method}"
     if config.peft.method is None:
         yield f"{where}, and cannot be trained themselves; set peft=lora, or name the model in full precision"
-    package = QUANTIZERS.get(method)
-    if package and importlib.util.find_spec(package.module) is None:
-        yield f"{where}, which needs {package.module}; install it with pip install {package.install}"
+    for missing in _missing(method, QUANTIZERS):
+        yield f"{where}, which {missing}"
 
 
-def _missing(name: str, value: Any, packages: Mapping[str, Package]) -> Iterator[str]:
-    package = packages.get(str(value))
+def _missing_for(name: str, value: Any, packages: Mapping[str, Package]) -> Iterator[str]:
+    """A message for a setting whose value needs a package that is missing."""
+    yield from (f"{name}={value}: {missing}" for missing in _missing(str(value), packages))
+
+
+def _missing(value: str, packages: Mapping[str, Package]) -> Iterator[str]:
+    package = packages.get(value)
     if package and importlib.util.find_spec(package.module) is None:
-        yield f"{name}={value}: needs {package.module}; install it with pip install {package.install}"
+        yield f"needs {package.module}; install it with pip install {package.install}"

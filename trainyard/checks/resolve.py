@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trainyard.checks import model_path, own_values
+from trainyard.checks import model_facts, model_path, own_values
 from trainyard.checks.filled_in import FilledIn, default_choices
 from trainyard.config.overrides import default_name
 from trainyard.config.schema import Config, ModelConfig
@@ -79,7 +79,7 @@ def _data(config: Config) -> Iterator[FilledIn]:
     if (found := own_values.chat_template(config)) is not None:
         data.chat_template = str(found.value)
         yield found
-    data.chat_template = chat_template(data.chat_template, config.tokenizer.path or config.model.path)
+    data.chat_template = chat_template(data.chat_template, model_facts.tokenizer_of(config))
     if data.block_size is None:
         found = own_values.block_size(config)
         data.block_size = found.value

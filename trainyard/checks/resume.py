@@ -1,6 +1,5 @@
 """Where a run goes on from, and whether it may: from its newest complete checkpoint, under its first settings."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from trainyard.config.overrides import is_open, key_of
 from trainyard.config.saved import flat, load
 from trainyard.config.schema import Config
 from trainyard.config.secrets import redact
+from trainyard.errors import did_you_mean
 from trainyard.files import read_json
 from trainyard.rundir.directory import RunDir
 from trainyard.rundir.status import State, Status
@@ -154,9 +154,8 @@ def unknown_names(config: Config) -> Iterator[str]:
     known = [*settings, *sorted(sections - {""}), *EXACT]
     for given in config.run.allow_changes:
         if given not in known and not is_open(given) and not given.startswith("deepspeed.config."):
-            near = difflib.get_close_matches(given, known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else " --help lists the settings"
-            yield f"run.allow_changes=[{given}]: there is no setting {given}.{hint}"
+            hint = did_you_mean(given, known, "--help lists the settings")
+            yield f"run.allow_changes=[{given}]: there is no setting {given}. {hint}"
 
 
 def changed_data(config: Config, run: RunDir) -> list[str]:

@@ -188,18 +188,8 @@ def _describe(screen: Console, prepared: Prepared, summary: dict[str, Any]) -> N
     store = StoreSummary.read(prepared.store)
     screen.print(f"tokenized by {store.tokenizer_backend}: {store.backend_reason}")
     table = Table("prepared", "", show_header=False)
-    rows = (
-        "documents",
-        "held_out",
-        "rejected",
-        "empty",
-        "cut",
-        "dropped",
-        "tokens",
-        "learned_tokens",
-        "bytes_per_token",
-    )
-    for key in (key for key in (*rows, "sequences", "tail") if key in summary):
+    figures = ("documents", "held_out", "rejected", "empty", "cut", "dropped", "tokens", "learned_tokens")
+    for key in (key for key in (*figures, "bytes_per_token", "sequences", "tail") if key in summary):
         table.add_row(key.replace("_", " "), f"{summary[key]:,}")
     table.add_row("fill", f"{summary['fill']:.2%}")
     table.add_row("seconds", f"{summary['seconds']:,.1f} ({summary['mb_per_s']:,.1f} MB/s)")

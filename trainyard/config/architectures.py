@@ -4,26 +4,21 @@ Importing transformers takes a second and more, and the controller must answer a
 """
 
 import functools
-import importlib.util
 import re
 from pathlib import Path
 
-
-@functools.cache
-def _package() -> Path | None:
-    spec = importlib.util.find_spec("transformers")
-    return Path(spec.origin).parent if spec and spec.origin else None
+from trainyard.machine.installed import folder
 
 
 @functools.cache
 def _folder(model_type: str) -> Path | None:
     """The folder with an architecture's code; None where transformers has none of this name."""
-    package = _package()
+    package = folder("transformers")
     if package is None:
         return None
     names = dict(_mapped(package))
-    folder = package / "models" / names.get(model_type, model_type.replace("-", "_"))
-    return folder if folder.is_dir() else None
+    found = package / "models" / names.get(model_type, model_type.replace("-", "_"))
+    return found if found.is_dir() else None
 
 
 def _mapped(package: Path) -> list[tuple[str, str]]:
@@ -39,12 +34,17 @@ def _mapped(package: Path) -> list[tuple[str, str]]:
 
 def is_known(model_type: str) -> bool:
     """Has transformers this architecture? True where transformers is not installed: the launch says so."""
-    return _package() is None or _folder(model_type) is not None
+    return folder("transformers") is None or _folder(model_type) is not None
+
+
+def sources(model_type: str) -> list[Path]:
+    """The files of an architecture's code; empty where it is not known."""
+    found = _folder(model_type)
+    return sorted(found.glob("*.py")) if found else []
 
 
 @functools.cache
 def layers(model_type: str) -> frozenset[str]:
     """The names under which an architecture's code keeps its layers, as q_proj; empty where it is not known."""
-    folder = _folder(model_type)
-    files = sorted(folder.glob("modeling_*.py")) if folder else []
+    files = [file for file in sources(model_type) if file.name.startswith("modeling_")]
     return frozenset(name for file in files for name in re.findall(r"self\.(\w+) = ", file.read_text(encoding="utf-8")))

@@ -1,12 +1,12 @@
 """What is wrong with a DeepSpeed JSON: found from its keys and values alone, without DeepSpeed."""
 
-import difflib
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from trainyard.config import deepspeed_keys as keys
 from trainyard.config.schema import TrainerConfig
+from trainyard.errors import did_you_mean
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", list: "a list"}
 
@@ -42,10 +42,8 @@ def malformed(values: dict[str, Any]) -> list[str]:
 
 def _refused(values: dict[str, Any]) -> Iterator[str]:
     for key, reason in keys.REFUSED.items():
-        value: Any = values
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if not _is_off(value) or (reason == keys.REMOVED and key in values):  # DeepSpeed fails over the word itself
+        fails_over_the_word = reason == keys.REMOVED and key in values
+        if fails_over_the_word or not _is_off(lookup(values, key)):
             yield f"{key}: {reason}; leave it out"
     checkpointing = values.get("activation_checkpointing")
     if isinstance(checkpointing, dict) and any(checkpointing.values()):
@@ -70,8 +68,7 @@ def _unknown(values: dict[str, Any], table: dict[str, Any], prefix: str = "") ->
         if prefix == "zero_optimization." and key in keys.RENAMED:
             yield f"{name}: an old name; {keys.RENAMED[key] if value else 'leave it out'}"
         elif key not in table:
-            near = difflib.get_close_matches(key, table, n=1, cutoff=0.6)
-            yield f"{name}: DeepSpeed has no such key.{f' Did you mean {near[0]}?' if near else ' Leave it out'}"
+            yield f"{name}: DeepSpeed has no such key. {did_you_mean(key, table, 'Leave it out')}"
         elif isinstance(table[key], dict):
             if isinstance(value, dict):
                 yield from _unknown(value, table[key], f"{name}.")

@@ -4,9 +4,10 @@ A base of transformers 5 has them in `rope_parameters`, an older one in `rope_sc
 may have either form; what it does not name stays the base's.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from trainyard.errors import did_you_mean
 
 Values = dict[str, Any]
 
@@ -122,8 +123,7 @@ def _unfit(given: Values, base: Values, place: str) -> Iterator[str]:
     known = (*_COMMON, *demanded, *taken, *base)
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(dict.fromkeys(known))}"
+            hint = did_you_mean(key, known, f"There are: {', '.join(dict.fromkeys(known))}")
             yield f"{where}.{key}={given[key]}: rope_type={kind} has no such key. {hint}"
     for key in demanded:
         if key not in whole:

@@ -2,13 +2,12 @@
 
 import ast
 import functools
-import importlib.util
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from trainyard.config.schema import TrainerConfig
+from trainyard.machine.installed import folder
 
 GIVEN = ("optimizer", "num_warmup_steps", "num_training_steps", "last_epoch")
 """Parameters of a schedule that the Trainer fills in."""
@@ -28,9 +27,9 @@ _RAMPS = ("linear", "cosine", "1-sqrt")
 @functools.cache
 def parameters() -> dict[str, tuple[str, ...]]:
     """The names that trainer.lr_scheduler_kwargs may have, by lr_scheduler_type."""
-    spec = importlib.util.find_spec("transformers")
-    assert spec and spec.origin
-    tree = ast.parse((Path(spec.origin).parent / "optimization.py").read_text(encoding="utf-8"))
+    package = folder("transformers")
+    assert package
+    tree = ast.parse((package / "optimization.py").read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     tables = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)]

@@ -1,13 +1,13 @@
 """Every setting: a dataclass per section, a type and a meaning per field. conf/ gives the values.
 
 `None` means "not set": the value is derived from other settings, or left to the library's default. The sections about
-devices and about many runs, launch and sweep, are in schema_launch.py.
+devices, many runs and dashboards (launch, sweep, tracking) are in schema_launch.py.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainyard.config.schema_launch import LaunchConfig, SweepConfig
+from trainyard.config.schema_launch import LaunchConfig, SweepConfig, TrackingConfig
 
 PROFILE_AFTER = 3
 """Steps before a trace: the first ones compile, allocate and fill caches. The profiler itself starts in the last."""
@@ -264,26 +264,6 @@ class PeftConfig:
     """Probability that an input of an adapter is dropped."""
     target_modules: Any = "all-linear"
     """Layers that get an adapter: names, a regular expression, or all-linear, every linear layer but the output."""
-
-
-@dataclass(kw_only=True)
-class TrackingConfig:
-    """Dashboards, and the answers that a run shows on the way."""
-
-    backend: str | None = "swanlab"
-    """swanlab. None: only metrics.jsonl."""
-    mode: str = "local"
-    """local: a dashboard on this machine. cloud: swanlab.cn or a private host. offline: uploaded later. disabled."""
-    project: str = "trainyard"
-    """The dashboard's project."""
-    workspace: str | None = None
-    """The dashboard's workspace. None: that of the account."""
-    tags: list[str] = field(default_factory=list)
-    """Labels by which runs are found in the dashboard."""
-    samples: int = 0
-    """Held-out prompts that the model answers before the first step and after the last (samples.jsonl, dashboard)."""
-    sample_tokens: int = 128
-    """Longest answer, in tokens."""
 
 
 @dataclass(kw_only=True)

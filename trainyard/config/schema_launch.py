@@ -1,4 +1,6 @@
-"""The settings of where and how often to train: the sections launch and sweep of trainyard.config.schema."""
+"""Settings around the training, where, how often and how watched: the sections launch, sweep and tracking of
+trainyard.config.schema.
+"""
 
 from dataclasses import dataclass, field
 
@@ -57,3 +59,23 @@ class SweepConfig:
     """Number of points of a tpe search."""
     prune: bool = True
     """Give up a point of a tpe search if its metric is worse than the median of earlier points at the same step."""
+
+
+@dataclass(kw_only=True)
+class TrackingConfig:
+    """Dashboards, and the answers that a run shows on the way."""
+
+    backend: str | None = "swanlab"
+    """swanlab. None: only metrics.jsonl."""
+    mode: str = "local"
+    """local: a dashboard on this machine. cloud: swanlab.cn or a private host. offline: uploaded later. disabled."""
+    project: str = "trainyard"
+    """The dashboard's project."""
+    workspace: str | None = None
+    """The dashboard's workspace. None: that of the account."""
+    tags: list[str] = field(default_factory=list)
+    """Labels by which runs are found in the dashboard."""
+    samples: int = 0
+    """Held-out prompts that the model answers before the first step and after the last (samples.jsonl, dashboard)."""
+    sample_tokens: int = 128
+    """Longest answer, in tokens."""

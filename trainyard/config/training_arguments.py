@@ -7,11 +7,10 @@ source that is read is the installed one, so the names are right for any version
 import ast
 import dataclasses
 import functools
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 from trainyard.config.schema import TrainerConfig
+from trainyard.machine.installed import folder
 
 OWN_FIELDS = (
     "global_batch_size",
@@ -91,10 +90,9 @@ def argument_fields() -> dict[str, Argument]:
     Raises:
         ModuleNotFoundError: transformers is not installed.
     """
-    spec = importlib.util.find_spec("transformers")  # locates the package without running it
-    if spec is None or spec.origin is None:
+    package = folder("transformers")
+    if package is None:
         raise ModuleNotFoundError("transformers is not installed; run: bash launch/env.sh, or pip install trainyard")
-    package = Path(spec.origin).parent
     enums: dict[str, tuple[str, ...]] = {}
     fields: list[ast.AnnAssign] = []
     for file in ("trainer_utils.py", "training_args.py"):

@@ -18,6 +18,7 @@ from trainyard.data.conversations.encode import ConversationEncoder, cut_at_answ
 from trainyard.data.conversations.fragments import Rendered
 from trainyard.data.conversations.template import ChatTemplate
 from trainyard.errors import ConversationError, DataError
+from trainyard.model.adapters import without_adapters
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,11 @@ def end_ids(tokenizer: Any, variables: dict[str, Any] | None = None, model: Any 
     """
     ids = {tokenizer.eos_token_id}
     if model is not None:
-        known = _network(model).generation_config.eos_token_id
+        known = without_adapters(model).generation_config.eos_token_id
         ids.update(known if isinstance(known, list) else [] if known is None else [known])
     with contextlib.suppress(ConversationError):  # there is no template, or it closes turns with plain text
         ids.update(tokenizer.convert_tokens_to_ids(list(ChatTemplate(tokenizer, variables=variables).ends)))
     return sorted(ids)
-
-
-def _network(model: Any) -> Any:
-    """The model itself, with the adapters inside."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def encode(
@@ -142,7 +138,7 @@ def generate(
     Raises:
         DataError: a prompt leaves no room in the model's context.
     """
-    network = _network(model)
+    network = without_adapters(model)
     lengths = [len(ids) for ids in prompts]
     context = getattr(network.config.get_text_config(), "max_position_embeddings", None) or 2**31
     if max(lengths) >= context:

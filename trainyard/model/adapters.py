@@ -10,6 +10,11 @@ from trainyard import compat
 from trainyard.config.schema import PeftConfig
 
 
+def without_adapters(model: Any) -> Any:
+    """The model of transformers with the adapters inside, from one that peft has wrapped; any other is returned."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def adapt(model: Any, peft: PeftConfig, *, seed: int, added: Sequence[int] = ()) -> Any:
     """The model with the adapters of `peft`; unchanged without a method. `seed` alone decides their first weights.
 

@@ -212,10 +212,8 @@ class Trainer(transformers.Trainer):
         """Writes the library's and DeepSpeed's files. The saver makes them a checkpoint, and deletes older ones."""
         self.require_finite_weights()
         self.best.saved(self.state.global_step)
-        self.state.best_global_step, self.state.best_model_checkpoint = (
-            self.best.step,
-            None,
-        )  # which follows from the step
+        self.state.best_global_step = self.best.step
+        self.state.best_model_checkpoint = None  # it follows from the step
         with self.speed.paused(), self.saver.saving(self.state.global_step, self.best.checkpoint) as target:
             super()._save_checkpoint(model, trial)
             loss, logged = float(self._tr_loss), self._globalstep_last_logged

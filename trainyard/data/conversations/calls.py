@@ -15,7 +15,7 @@ from trainyard.data.conversations.rendering import Rendering
 from trainyard.errors import ConversationError
 
 FIRST_MARK = 0x100010
-"""A character for private use, behind those that the other modules use."""
+"""A character for private use. The marks around contents (rendering.py) never stand in one text with those of calls."""
 
 
 class Marked(NamedTuple):

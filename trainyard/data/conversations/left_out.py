@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from trainyard.data.conversations.calls import FIRST_MARK, Marked, marked, occurrences
 from trainyard.data.conversations.conversation import Message
-from trainyard.data.conversations.rendering import Rendering
+from trainyard.data.conversations.rendering import Rendering, spoken
 from trainyard.errors import ConversationError
 
 _SHORT = 8
@@ -32,7 +32,7 @@ def left_out(whole: Rendering, verified: Collection[int]) -> list[str]:
         shown = whole.of([_with_mark(n, each, calls, unverified) for n, each in enumerate(whole.messages)])
     except ConversationError:
         return found
-    missing = [_name(whole, n) for n in unverified if _core(whole.messages[n]) and not occurrences(shown, _mark(n))]
+    missing = [_name(whole, n) for n in unverified if spoken(whole.messages[n])[1] and not occurrences(shown, _mark(n))]
     missing += ["a call" for own in calls.values() if not all(call.shown_in(shown) for call in own)]
     return [*found, *dict.fromkeys(missing)]
 
@@ -53,7 +53,7 @@ def _stand_in_turn(whole: Rendering, numbers: Collection[int]) -> bool:
     """Do the contents stand in the text one behind another, and are they too long for that to be chance?"""
     place = 0
     for message in (whole.messages[number] for number in numbers):
-        core = _core(message)
+        core = spoken(message)[1]
         found = whole.text.find(core, place)
         if message.get("tool_calls") or (core and (found < 0 or len(core) < _SHORT)):
             return False
@@ -63,7 +63,7 @@ def _stand_in_turn(whole: Rendering, numbers: Collection[int]) -> bool:
 
 def _with_mark(number: int, message: Message, calls: dict[int, list[Marked]], numbers: Collection[int]) -> Message:
     """A message with a mark in the middle of its content and marks in its calls, if its number is among these."""
-    core, content = _core(message), message["content"]
+    core, content = spoken(message)[1], message["content"]
     if number in numbers and core:
         middle = content.rindex(core) + len(core) // 2
         message = message | {"content": content[:middle] + _mark(number) + content[middle:]}
@@ -72,12 +72,6 @@ def _with_mark(number: int, message: Message, calls: dict[int, list[Marked]], nu
 
 def _mark(number: int) -> str:
     return chr(FIRST_MARK + 0x1000 + number)
-
-
-def _core(message: Message) -> str:
-    """A content without reasoning and without the white space around it."""
-    content: str = message["content"]
-    return (content.rpartition("</think>")[2] if message["role"] == "assistant" else content).strip()
 
 
 def _name(whole: Rendering, number: int) -> str:

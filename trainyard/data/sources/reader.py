@@ -7,6 +7,7 @@ JSON list) raises a DataError.
 """
 
 import contextlib
+import functools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,7 @@ class Reader:
             DataError: no column holds text.
         """
         self.source, self.max_bytes, self.revision = source, max_bytes, revision
+        self._kept = functools.cache(functools.partial(container, source))  # it may read the head of a file
         self.position = 0
         self.column: str | None = None
         self.fields: dict[str, str] = {}
@@ -98,14 +100,14 @@ class Reader:
 
     def rejected(self, piece: Piece, number: int | None, reason: str, value: Any) -> Rejected:
         """Names a document that was found at `number` of a piece."""
-        unit = "row" if container(self.source, piece.file) in ("parquet", "hub") else "line"
+        unit = "row" if self._kept(piece.file) in ("parquet", "hub") else "line"
         if number is not None and unit == "line":
             number = lines.line_number(piece, number)
         return Rejected(piece.file, number, unit, reason, beginning(value))
 
     def _found(self, piece: Piece) -> lines.Found:
         """The values in a piece with their numbers, read as its kind of file demands; see lines.py and rows.py."""
-        kept, limit = container(self.source, piece.file), self.max_bytes
+        kept, limit = self._kept(piece.file), self.max_bytes
         if kept == "hub":
             return rows.dataset_rows(piece, self.source, self.revision)
         if Path(piece.file).stat().st_size == 0:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from trainyard.data.batches.collator import IGNORE
+from trainyard.model.adapters import without_adapters
 from trainyard.training.objectives.objective import Batch
 
 
@@ -77,4 +78,4 @@ def _network(model: Any) -> Any:
     """The model of transformers inside what DeepSpeed, DDP and peft put around it."""
     while hasattr(model, "module"):
         model = model.module
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return without_adapters(model)
